@@ -1,0 +1,104 @@
+#!/usr/bin/env python3
+"""What `meson install` leaves is usable: a program built with the flags of pkg-config, shared and static, allocates
+from umalloc, as its report at exit shows; the same program without it prints no report.
+Usage: check_install.py BUILD_FOLDER
+"""
+
+import glob
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+
+import tree
+
+PROGRAM = r"""
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+int main(void) {
+    char *p = malloc(100000);
+    if (!p)
+        return 1;
+    strcpy(p, "alive");
+    puts(p);
+    free(p);
+    return 0;
+}
+"""
+CXX_PROGRAM = r"""
+#include <cstdio>
+#include <new>
+#include <string>
+int main() {
+    std::string s(1000, 'x');
+    try {
+        char *volatile p = static_cast<char *>(operator new(static_cast<std::size_t>(-1) / 2));
+        operator delete(p);
+        return 1;
+    } catch (const std::bad_alloc &) {
+    }
+    std::puts("alive");
+    return s.size() == 1000 ? 0 : 1;
+}
+"""
+
+
+def build(compiler, source, out, flags):
+    subprocess.run(compiler.split() + ["-o", out, source] + flags, check=True)
+
+
+def pkg_config(prefix, *arguments):
+    folder = os.path.dirname(glob.glob(prefix + "/**/umalloc.pc", recursive=True)[0])
+    environment = dict(os.environ, PKG_CONFIG_PATH=folder)
+    define = f"--define-variable=prefix={prefix}"
+    done = subprocess.run(["pkg-config", define, *arguments, "umalloc"], check=True, capture_output=True, text=True,
+                          env=environment)
+    return done.stdout.split()
+
+
+def run(program, library_folder):
+    environment = {k: v for k, v in os.environ.items() if k != "LD_PRELOAD"}
+    environment.update(UMALLOC_STATS="text", LD_LIBRARY_PATH=library_folder)
+    done = subprocess.run([program], env=environment, capture_output=True, text=True)
+    return done.returncode, done.stdout, "umalloc" in done.stderr
+
+
+def main(build_folder):
+    findings = []
+    with tempfile.TemporaryDirectory() as work:
+        subprocess.run(["meson", "install", "-C", build_folder, "--no-rebuild", "--quiet", "--destdir", work], check=True)
+        archive = glob.glob(work + "/**/libumalloc.a", recursive=True)[0]
+        libdir = os.path.dirname(archive)
+        prefix = glob.glob(work + "/**/lib", recursive=True)[0].rsplit("/", 1)[0]
+        sources = {"c": PROGRAM, "cc": CXX_PROGRAM}
+        for suffix, text in sources.items():
+            with open(f"{work}/program.{suffix}", "w", encoding="ascii") as f:
+                f.write(text)
+        flags = pkg_config(prefix, "--cflags", "--libs")
+        # As needed, a library whose symbols libc has too would be dropped from a link; a program asks for it whole.
+        shared = ["-Wl,--no-as-needed"] + flags
+        cc, cxx = os.environ.get("CC", "cc"), os.environ.get("CXX", "c++")
+        cases = [
+            ("C, plain", cc, "c", [], False),
+            ("C, shared", cc, "c", shared, True),
+            ("C, archive", cc, "c", [archive], True),
+            ("C, static program", cc, "c", ["-static", archive], True),
+            ("C++, shared", cxx, "cc", shared, True),
+            ("C++, archive", cxx, "cc", [archive], True),
+        ]
+        for name, compiler, suffix, extra, expected in cases:
+            program = os.path.join(work, name.replace(" ", "").replace(",", "-"))
+            build(compiler, f"{work}/program.{suffix}", program, extra)
+            status, out, reported = run(program, libdir)
+            if (status, out, reported) != (0, "alive\n", expected):
+                findings.append(f"{name}: status {status}, output {out!r}, report {reported}, wanted {expected}")
+    return findings, len(cases)
+
+
+if __name__ == "__main__":
+    if not shutil.which("pkg-config"):
+        print("skipped: no pkg-config")
+        sys.exit(77)
+    tree.finish(*main(sys.argv[1]))
