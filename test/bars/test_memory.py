@@ -1,0 +1,126 @@
+#!/usr/bin/env python3
+"""Bars on resident memory. Wall time is waited for in one place only: the decay time, which is the documented contract.
+
+    test_memory.py BAR PROGRAM [--lib LIBRARY|none]
+
+BAR names one of the bars below and PROGRAM is the program that measures it; each program says in its own head what it
+does and what it prints. Every variant runs in a process of its own. Figures in the row of `no heap use` show what threads
+cost by themselves.
+"""
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+from bars import Bars
+
+# Past the default UMALLOC_DECAY_MS of 1000 and the grain of a coarse clock.
+AFTER_DECAY_MS = "1100"
+
+
+class Runner:
+    """Runs the bar's program under the library; figures come back as a dictionary."""
+
+    def __init__(self, program, lib, bars):
+        self.program, self.lib, self.bars = program, lib, bars
+
+    def __call__(self, *args):
+        env = {k: v for k, v in os.environ.items() if k != "LD_PRELOAD" and not k.startswith("UMALLOC_")}
+        if self.lib:
+            env["LD_PRELOAD"] = self.lib
+        run = subprocess.run([self.program, *map(str, args)], env=env, capture_output=True, text=True)
+        if run.returncode or run.stderr:
+            self.bars.fail(f"{' '.join(map(str, args))} ended with {run.returncode}: {run.stderr.strip()}")
+            return None
+        return {name: float(value) for name, value in map(str.split, run.stdout.splitlines())}
+
+
+def idle_threads(run, bars):
+    """100 idle threads, each after 64 sizes: KiB a thread, stacks included, and MiB that outlive them."""
+    bare = run(100, "none", 1024, 0)
+    bars.row("no heap use: alive", bare["alive"], None, "KiB a thread")
+    for order in ("turn", "together"):
+        for largest in (1024, 32768):
+            got = run(100, order, largest, AFTER_DECAY_MS)
+            if got:
+                name = f"{order}, sizes to {largest}"
+                bars.row(f"{name}: alive", got["alive"], None if largest > 1024 else 64, "KiB a thread")
+                bars.row(f"{name}: alive after decay", got["decayed"], 64, "KiB a thread")
+                bars.row(f"{name}: after their exit", got["exited"], 4, "MiB")
+
+
+def producers(run, bars):
+    """16 producers, one thread that only frees."""
+    for order in ("fifo", "shuffled"):
+        for first in ("early", "late"):
+            got = run(16, 256, 1024, order, first)
+            if got:
+                note = ", its first call is a free" if first == "late" else ""
+                bars.row(f"freeing {order}{note}", got["worst"], 1.25, "RSS over live, worst")
+
+
+def burst(run, bars):
+    """1 GiB live, then nothing."""
+    for name, low, high in (("small", 16, 1024), ("medium", 1024, 65536), ("large", 65536, 8 << 20)):
+        for order in ("forward", "shuffled"):
+            for threads in (0, 4):
+                got = run(1024, low, high, order, AFTER_DECAY_MS, threads)
+                if got:
+                    by = f", from {threads} idle threads" if threads else ""
+                    bars.row(f"{name}, freed {order}{by}", got["end"], 32, f"MiB (right after: {got['freed']:.0f})")
+
+
+def realloc_growth(run, bars):
+    """One block from 1 to 256 MiB."""
+    got = run()
+    if got:
+        bars.row("1 to 256 MiB in steps of 1 MiB", got["peak"], 1.1, "peak over final size")
+
+
+def waste(run, bars):
+    """What size classes give beyond the request."""
+    for first, last, bar in ((1, 128, None), (129, 32768, 4), (129, 1024, None), (1025, 32768, None),
+                             (32769, 262144, None)):
+        got = run(first, last)
+        if got:
+            bars.row(f"{first} to {last} B", got["waste"], bar, "% over the request, mean")
+
+
+def start(run, bars):
+    """/bin/true: what the library adds to a program that does nothing. Here PROGRAM is bench/spawn."""
+    spawned = subprocess.run([run.program, "21", "none=", f"lib={run.lib or ''}", "--", "/bin/true"],
+                             capture_output=True, text=True)
+    if spawned.returncode:
+        bars.fail(f"spawn ended with {spawned.returncode}: {spawned.stderr.strip()}")
+        return
+    kib = {}
+    for line in spawned.stdout.splitlines():
+        name, _, rss = line.split()
+        kib.setdefault(name, []).append(int(rss))
+    medians = {name: statistics.median(values) for name, values in kib.items()}
+    bars.row("true, nothing preloaded", medians["none"], None, "KiB at exit, median of 21")
+    bars.row("true, added by the library", medians["lib"] - medians["none"], 256, "KiB")
+
+
+BARS = {f.__name__: f for f in (idle_threads, producers, burst, realloc_growth, waste, start)}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("bar", choices=BARS)
+    parser.add_argument("program")
+    parser.add_argument("--lib", default=os.environ.get("UMALLOC_LIB"), help="library to preload, or none")
+    args = parser.parse_args()
+    if not args.lib:
+        parser.error("no library: give --lib or set UMALLOC_LIB")
+    lib = None if args.lib == "none" else os.path.abspath(args.lib)
+    measure = BARS[args.bar]
+    bars = Bars(measure.__doc__)
+    measure(Runner(os.path.abspath(args.program), lib, bars), bars)
+    return bars.status()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
