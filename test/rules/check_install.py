@@ -76,9 +76,7 @@ def main(build_folder):
         for suffix, text in sources.items():
             with open(f"{work}/program.{suffix}", "w", encoding="ascii") as f:
                 f.write(text)
-        flags = pkg_config(prefix, "--cflags", "--libs")
-        # As needed, a library whose symbols libc has too would be dropped from a link; a program asks for it whole.
-        shared = ["-Wl,--no-as-needed"] + flags
+        shared = pkg_config(prefix, "--cflags", "--libs")
         cc, cxx = os.environ.get("CC", "cc"), os.environ.get("CXX", "c++")
         cases = [
             ("C, plain", cc, "c", [], False),
