@@ -4,7 +4,7 @@
 build_packages="gcc libc6-dev meson ninja-build"
 run_packages="$build_packages python3"
 check_packages="$run_packages g++ binutils clang clang-format-14 libclang-rt-14-dev libcriterion-dev pkg-config
-  valgrind procps util-linux libpython3-testsuite sqlite3 redis-server redis-tools perl git xz-utils zstd coreutils
+  valgrind procps util-linux libpython3.11-testsuite sqlite3 redis-server redis-tools perl git xz-utils zstd coreutils
   bash spin libnuma-dev"
 
 say() {
