@@ -44,14 +44,14 @@ need_packages() {
         die "apt-get could not install:$missing"
 }
 
-# configure FOLDER MESON-OPTION...: makes or updates a build folder.
+# configure FOLDER MESON-OPTION...: makes or updates a build folder; talks, so call it through quietly.
 configure() {
     folder=$1
     shift
     if [ -f "$folder/build.ninja" ]; then
-        meson configure "$@" "$folder" >/dev/null
+        meson configure "$@" "$folder"
     else
-        meson setup "$@" "$folder" "$root" >/dev/null
+        meson setup "$@" "$folder" "$root"
     fi
 }
 
