@@ -1,0 +1,79 @@
+/* The options: ONE table. It generates the enum, the struct of values, the parser's range checks,
+   docs/options.md and the dump of effective values with their source. */
+#ifndef UM_OPTIONS_H
+#define UM_OPTIONS_H
+
+#include "base/base.h"
+#include "base/text.h"
+
+typedef enum um_stats_mode { UM_STATS_OFF, UM_STATS_TEXT, UM_STATS_JSON } um_stats_mode;
+typedef enum um_hugepages_mode {
+    UM_HUGEPAGES_AUTO,
+    UM_HUGEPAGES_OFF,
+    UM_HUGEPAGES_THP,
+    UM_HUGEPAGES_ALWAYS
+} um_hugepages_mode;
+
+#define UM_STATS_CHOICES     "off|text|json"
+#define UM_HUGEPAGES_CHOICES "auto|off|thp|always"
+
+/* X(id, NAME, type, default, min, max, unit, stability, help)
+   id: field of um_options.  NAME: the variable is UMALLOC_NAME.
+   type: BOOL (0|1|on|off|yes|no|true|false), CHOICE (the min column holds the choices string, values count
+   from 0 in its order), BYTES (K/M/G/T suffixes of 1024, optional trailing B or iB; case-insensitive), COUNT
+   (a plain number), STRING (min and max are lengths, unit says what the text is).
+   unit: for the page: bytes, ms, "" ...  stability: stable | evolving. */
+#define UM_OPTION_TABLE(X)                                                                                   \
+    X(stats, STATS, CHOICE, UM_STATS_OFF, UM_STATS_CHOICES, 0, "", "stable",                                 \
+      "Report at exit what the allocator did, for people or as versioned JSON.")                             \
+    X(stats_file, STATS_FILE, STRING, "", 1, 1023, "path", "stable",                                         \
+      "Write the report to this file instead of stderr; %p is the process id, %n the program's name, %% a "  \
+      "percent.")                                                                                            \
+    X(stats_fork, STATS_FORK, BOOL, 0, 0, 1, "", "stable",                                                   \
+      "Children of fork that did not exec report too, each only what it did itself.")                        \
+    X(verbose, VERBOSE, BOOL, 0, 0, 1, "", "stable",                                                         \
+      "Say on stderr at start which allocator serves and its options.")                                      \
+    X(strict, STRICT, BOOL, 0, 0, 1, "", "stable",                                                           \
+      "A bad option stops the program (status 2) instead of falling back.")                                  \
+    X(decay_ms, DECAY_MS, COUNT, 1000, 0, 86400000, "ms", "stable",                                          \
+      "Age at which freed memory goes back to the system; 0 gives it back at once.")                         \
+    X(dirty_max, DIRTY_MAX, BYTES, 0, 0, 1ull << 46, "bytes", "stable",                                      \
+      "Most freed memory kept for reuse whatever its age; 0 adapts it to the live peak.")                    \
+    X(thread_cache, THREAD_CACHE, BYTES, 1ull << 20, 0, 1ull << 30, "bytes", "stable",                       \
+      "Most free spans that a thread keeps for itself.")                                                     \
+    X(limit, LIMIT, BYTES, 0, 0, 1ull << 46, "bytes", "stable",                                              \
+      "Hard limit on memory in use or kept for reuse; beyond it malloc answers NULL and ENOMEM. 0 means "    \
+      "none.")                                                                                               \
+    X(hugepages, HUGEPAGES, CHOICE, UM_HUGEPAGES_AUTO, UM_HUGEPAGES_CHOICES, 0, "", "evolving",              \
+      "Transparent huge pages: auto asks for them once the heap is large, off never, thp from the start "    \
+      "where that costs small programs nothing, always from the first byte on.")
+
+/* UMALLOC_LIB is the path of the library, for scripts that preload it. Not an option: neither read nor
+   complained about. */
+#define UM_NAME_OF_SCRIPTS "LIB"
+
+#define UM_TYPE_BOOL   bool
+#define UM_TYPE_CHOICE int
+#define UM_TYPE_BYTES  uint64_t
+#define UM_TYPE_COUNT  uint64_t
+#define UM_TYPE_STRING const char *
+
+typedef struct um_options {
+#define X(id, NAME, type, def, min, max, unit, stability, help) UM_TYPE_##type id;
+    UM_OPTION_TABLE(X)
+#undef X
+} um_options;
+
+/* Holds the defaults until um_options_load ran; const after that. */
+extern UM_HIDDEN um_options um_option;
+
+/* Reads UMALLOC_* from envp (kept: strings are referenced). Each bad value, and each unknown UMALLOC_ name,
+   is one line in `complaints`: variable, value, accepted forms, fallback used (or the nearest name). Returns
+   how many there were. */
+UM_HIDDEN unsigned um_options_load(char *const *envp, um_text *complaints);
+/* The effective values with their source (default or environment), as text lines or as the members of a JSON
+ * object. */
+UM_HIDDEN void um_options_dump_text(um_text *t);
+UM_HIDDEN void um_options_dump_json(um_text *t);
+
+#endif
