@@ -49,11 +49,10 @@ def build(compiler, source, out, flags):
     subprocess.run(compiler.split() + ["-o", out, source] + flags, check=True)
 
 
-def pkg_config(prefix, *arguments):
-    folder = os.path.dirname(glob.glob(prefix + "/**/umalloc.pc", recursive=True)[0])
-    environment = dict(os.environ, PKG_CONFIG_PATH=folder)
-    define = f"--define-variable=prefix={prefix}"
-    done = subprocess.run(["pkg-config", define, *arguments, "umalloc"], check=True, capture_output=True, text=True,
+def pkg_config(libdir, destination):
+    """The flags for a program, pointing to where the files are now."""
+    environment = dict(os.environ, PKG_CONFIG_PATH=libdir + "/pkgconfig", PKG_CONFIG_SYSROOT_DIR=destination)
+    done = subprocess.run(["pkg-config", "--cflags", "--libs", "umalloc"], check=True, capture_output=True, text=True,
                           env=environment)
     return done.stdout.split()
 
@@ -71,12 +70,11 @@ def main(build_folder):
         subprocess.run(["meson", "install", "-C", build_folder, "--no-rebuild", "--quiet", "--destdir", work], check=True)
         archive = glob.glob(work + "/**/libumalloc.a", recursive=True)[0]
         libdir = os.path.dirname(archive)
-        prefix = glob.glob(work + "/**/lib", recursive=True)[0].rsplit("/", 1)[0]
         sources = {"c": PROGRAM, "cc": CXX_PROGRAM}
         for suffix, text in sources.items():
             with open(f"{work}/program.{suffix}", "w", encoding="ascii") as f:
                 f.write(text)
-        shared = pkg_config(prefix, "--cflags", "--libs")
+        shared = pkg_config(libdir, work)
         cc, cxx = os.environ.get("CC", "cc"), os.environ.get("CXX", "c++")
         cases = [
             ("C, plain", cc, "c", [], False),
