@@ -1,26 +1,27 @@
-/* The counters: one table. Global ones live in slow paths only, so relaxed read-modify-writes do; per-class ones have a
-   single writer, the owning thread, and are folded into the process's sum when the thread ends. */
+/* The counters: one table. Global ones live in slow paths only, so relaxed read-modify-writes do; per-class
+   ones have a single writer, the owning thread, and are folded into the process's sum when the thread ends.
+ */
 #ifndef UM_COUNTERS_H
 #define UM_COUNTERS_H
 
 #include "base/base.h"
 
 /* X(id, what it counts) - each a uint64_t since the start of the process */
-#define UM_COUNTER_TABLE(X)                                                                                            \
-    X(purges, "spans whose pages were given back")                                                                     \
-    X(purged_bytes, "bytes given back by purges")                                                                      \
-    X(purge_failures, "purges the kernel refused (locked memory)")                                                     \
-    X(remote_frees, "blocks freed by another thread than their owner")                                                 \
-    X(remote_batches, "chains those blocks travelled in")                                                              \
-    X(slabs_orphaned, "slabs handed over at thread exit")                                                              \
-    X(slabs_adopted, "orphaned slabs taken over by a live thread")                                                     \
-    X(heaps_created, "thread heaps made")                                                                              \
-    X(heaps_reused, "thread heaps recycled")                                                                           \
-    X(large_allocs, "large allocations")                                                                               \
-    X(large_frees, "large frees")                                                                                      \
-    X(large_cache_hits, "large allocations served by the thread cache")                                                \
-    X(realloc_in_place, "large reallocations that grew or shrank in place")                                            \
-    X(realloc_moved, "large reallocations moved by mremap")                                                            \
+#define UM_COUNTER_TABLE(X)                                                                                  \
+    X(purges, "spans whose pages were given back")                                                           \
+    X(purged_bytes, "bytes given back by purges")                                                            \
+    X(purge_failures, "purges the kernel refused (locked memory)")                                           \
+    X(remote_frees, "blocks freed by another thread than their owner")                                       \
+    X(remote_batches, "chains those blocks travelled in")                                                    \
+    X(slabs_orphaned, "slabs handed over at thread exit")                                                    \
+    X(slabs_adopted, "orphaned slabs taken over by a live thread")                                           \
+    X(heaps_created, "thread heaps made")                                                                    \
+    X(heaps_reused, "thread heaps recycled")                                                                 \
+    X(large_allocs, "large allocations")                                                                     \
+    X(large_frees, "large frees")                                                                            \
+    X(large_cache_hits, "large allocations served by the thread cache")                                      \
+    X(realloc_in_place, "large reallocations that grew or shrank in place")                                  \
+    X(realloc_moved, "large reallocations moved by mremap")                                                  \
     X(failed_allocs, "allocations answered with NULL")
 
 typedef struct um_counters {

@@ -1,0 +1,130 @@
+/* Every operator new and delete. Failure calls the new-handler until memory comes or there is none, then
+   throws std::bad_alloc or returns NULL (nothrow). The C++ runtime's functions for both are looked up only
+   then, so the library needs no C++ runtime: a program that can catch the exception has brought one.
+   Exceptions pass through these C frames, which therefore have unwind tables. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "front/front.h"
+#include "os/fatal.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+
+typedef void (*new_handler)(void);
+
+extern new_handler get_new_handler(void) __asm__("_ZSt15get_new_handlerv") __attribute__((weak));
+extern void throw_bad_alloc(void) __asm__("_ZSt17__throw_bad_allocv") __attribute__((weak));
+
+/* The runtime may have come by dlopen after the weak references were bound. */
+static void *runtime_function(void *bound, const char *name) {
+    return bound ? bound : dlsym(RTLD_DEFAULT, name);
+}
+
+static new_handler handler_now(void) {
+    void *get = runtime_function((void *)get_new_handler, "_ZSt15get_new_handlerv");
+    return get ? ((new_handler(*)(void))get)() : NULL;
+}
+
+/* align 0: the default one. NULL only after the last handler gave up. */
+static UM_COLD void *retry(size_t bytes, size_t align) {
+    for (;;) {
+        new_handler handler;
+        void *p = align ? um_front_alloc_aligned(align, bytes) : um_front_alloc(bytes);
+        if (p)
+            return p;
+        handler = handler_now();
+        if (!handler)
+            return NULL;
+        handler();
+    }
+}
+
+static UM_COLD _Noreturn void no_memory(size_t bytes) {
+    void *f = runtime_function((void *)throw_bad_alloc, "_ZSt17__throw_bad_allocv");
+    if (f)
+        ((void (*)(void))f)();
+    um_fatal("operator new out of memory without a C++ runtime to throw", NULL, bytes, NULL);
+}
+
+static UM_NOINLINE void *new_slow(size_t bytes) {
+    void *p = um_front_alloc(bytes);
+    if (um_unlikely(!p) && !(p = retry(bytes, 0)))
+        no_memory(bytes);
+    return p;
+}
+
+/* As um_front_malloc, with another way out. */
+#define FAST_OR(slow)                                                                                        \
+    do {                                                                                                     \
+        if (um_likely(bytes - 1 < UM_SMALL_MAX)) {                                                           \
+            um_span *s = um_tls.bins[(bytes - 1) >> 4];                                                      \
+            um_block *b = s->list;                                                                           \
+            if (um_likely(b->self == b)) {                                                                   \
+                s->list = b->next;                                                                           \
+                return b;                                                                                    \
+            }                                                                                                \
+        }                                                                                                    \
+        return slow;                                                                                         \
+    } while (0)
+
+UM_EXPORT void *new_plain(size_t bytes) __asm__("_Znwm");
+UM_EXPORT void *new_plain(size_t bytes) {
+    FAST_OR(new_slow(bytes));
+}
+
+static UM_NOINLINE void *new_nothrow_slow(size_t bytes) {
+    void *p = um_front_alloc(bytes);
+    return um_likely(p != NULL) ? p : retry(bytes, 0);
+}
+
+UM_EXPORT void *new_nothrow(size_t bytes, const void *tag) __asm__("_ZnwmRKSt9nothrow_t");
+UM_EXPORT void *new_nothrow(size_t bytes, const void *tag) {
+    (void)tag;
+    FAST_OR(new_nothrow_slow(bytes));
+}
+
+UM_EXPORT void *new_aligned(size_t bytes, size_t align) __asm__("_ZnwmSt11align_val_t");
+UM_EXPORT void *new_aligned(size_t bytes, size_t align) {
+    void *p = um_front_alloc_aligned(align, bytes);
+    if (um_unlikely(!p) && !(p = retry(bytes, align)))
+        no_memory(bytes);
+    return p;
+}
+
+UM_EXPORT void *new_aligned_nothrow(size_t bytes, size_t align,
+                                    const void *tag) __asm__("_ZnwmSt11align_val_tRKSt9nothrow_t");
+UM_EXPORT void *new_aligned_nothrow(size_t bytes, size_t align, const void *tag) {
+    void *p = um_front_alloc_aligned(align, bytes);
+    (void)tag;
+    return um_likely(p != NULL) ? p : retry(bytes, align);
+}
+
+UM_EXPORT void delete_plain(void *p) __asm__("_ZdlPv");
+UM_EXPORT void delete_plain(void *p) {
+    um_front_free(p);
+}
+
+/* The array forms are the plain ones, and every delete is free: the record of the block knows its size. */
+#define TWIN(name) __attribute__((alias(name), visibility("default")))
+UM_EXPORT void *new_array(size_t) __asm__("_Znam") TWIN("_Znwm");
+UM_EXPORT void *new_array_nothrow(size_t, const void *) __asm__("_ZnamRKSt9nothrow_t")
+    TWIN("_ZnwmRKSt9nothrow_t");
+UM_EXPORT void *new_array_aligned(size_t, size_t) __asm__("_ZnamSt11align_val_t")
+    TWIN("_ZnwmSt11align_val_t");
+UM_EXPORT void *new_array_aligned_nothrow(size_t, size_t,
+                                          const void *) __asm__("_ZnamSt11align_val_tRKSt9nothrow_t")
+    TWIN("_ZnwmSt11align_val_tRKSt9nothrow_t");
+
+#define DELETE(id, symbol) UM_EXPORT void id(void *) __asm__(symbol) TWIN("_ZdlPv")
+DELETE(delete_array, "_ZdaPv");
+DELETE(delete_sized, "_ZdlPvm");
+DELETE(delete_array_sized, "_ZdaPvm");
+DELETE(delete_nothrow, "_ZdlPvRKSt9nothrow_t");
+DELETE(delete_array_nothrow, "_ZdaPvRKSt9nothrow_t");
+DELETE(delete_aligned, "_ZdlPvSt11align_val_t");
+DELETE(delete_array_aligned, "_ZdaPvSt11align_val_t");
+DELETE(delete_sized_aligned, "_ZdlPvmSt11align_val_t");
+DELETE(delete_array_sized_aligned, "_ZdaPvmSt11align_val_t");
+DELETE(delete_aligned_nothrow, "_ZdlPvSt11align_val_tRKSt9nothrow_t");
+DELETE(delete_array_aligned_nothrow, "_ZdaPvSt11align_val_tRKSt9nothrow_t");

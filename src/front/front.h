@@ -1,0 +1,57 @@
+/* front: the malloc family, and the library's life from the first call to the report at exit. */
+#ifndef UM_FRONT_H
+#define UM_FRONT_H
+
+#include "heap/heap.h"
+
+/* The calling thread's heap, made and registered for hand-over at thread exit on the first call; NULL past
+   its exit or without memory. */
+UM_HIDDEN um_heap *um_front_heap(void);
+
+/* Everything that malloc's fast path does not do. NULL with errno ENOMEM. bytes 0 gives a block. */
+UM_HIDDEN void *um_front_alloc(size_t bytes);
+UM_HIDDEN void *um_front_alloc_zeroed(size_t bytes);
+UM_HIDDEN void *um_front_alloc_aligned(size_t align, size_t bytes);
+/* A free that the calling thread's own slabs do not serve. s is um_span_of(p). */
+UM_HIDDEN void um_front_free_other(void *p, um_span *s);
+/* Usable bytes of the block that starts at p; aborts where there is none (`what` names the call). */
+UM_HIDDEN size_t um_front_usable(const void *p, const char *what);
+
+/* Writes the report where the options say, once a process. */
+UM_HIDDEN void um_front_report(void);
+UM_HIDDEN void um_front_fork_init(void);
+UM_HIDDEN void um_front_exit_init(void);
+/* In the child of fork, after the locks were reset. */
+UM_HIDDEN void um_front_exit_child(void);
+
+UM_INLINE void *um_front_malloc(size_t bytes) {
+    /* Compared before anything is added: SIZE_MAX must not wrap, and 0 goes the slow way. */
+    size_t n = bytes - 1;
+    if (um_likely(n < UM_SMALL_MAX)) {
+        um_span *s = um_tls.bins[n >> 4];
+        um_block *b = s->list;
+        if (um_likely(b->self == b)) {
+            s->list = b->next;
+            return b;
+        }
+    }
+    return um_front_alloc(bytes);
+}
+
+UM_INLINE void um_front_free(void *p) {
+    um_span *s = um_span_of(p);
+    /* relaxed: only this thread stores its own id */
+    if (um_likely(s != NULL) &&
+        um_likely(atomic_load_explicit(&s->owner, memory_order_relaxed) == um_thread_id())) {
+        um_block *b = p;
+        b->next = s->list;
+        b->self = b;
+        s->list = b;
+        if (um_unlikely(--s->countdown == 0))
+            um_heap_event(s);
+        return;
+    }
+    um_front_free_other(p, s);
+}
+
+#endif

@@ -1,0 +1,132 @@
+/* A snapshot of everything. Nothing is counted on the fast paths: blocks in use are read off the slabs, and
+   blocks handed out are those in use plus those that came back. Slabs of running threads are read while they
+   change, so their figures are of some recent moment; each is clamped to what is possible. */
+#include "front/gather.h"
+#include "conf/stats.h"
+#include "front/front.h"
+#include "os/os.h"
+#include "slab/remote.h"
+#include "space/space.h"
+
+_Static_assert(UM_CLASSES <= UM_STATS_CLASSES_MAX, "a row for each class");
+
+/* Blocks on a list that its owner may be changing: bounded, and never outside the slab. */
+static __attribute__((no_sanitize("thread", "address"))) unsigned count_list(const um_span *s) {
+    unsigned n = 0;
+    const um_block *b = s->list;
+    while (n < s->carved && ((uintptr_t)b ^ (uintptr_t)um_span_start(s)) < UM_SLOT_BYTES && b->self == b) {
+        n++;
+        b = b->next;
+    }
+    return n;
+}
+
+static __attribute__((no_sanitize("thread"))) unsigned blocks_in_use(const um_span *s, unsigned returned) {
+    unsigned gone = 0,
+             remote = um_remote_count(atomic_load_explicit(&s->remote, memory_order_relaxed)); /* racy */
+    switch (s->place) {
+    case UM_PLACE_CURRENT:
+        gone = count_list(s);
+        break;
+    case UM_PLACE_AVAIL:
+        gone = s->carved - (unsigned)um_min(s->countdown, s->carved);
+        break;
+    case UM_PLACE_FULL:
+        gone = returned;
+        break;
+    case UM_PLACE_ORPHAN:
+        break;
+    default:
+        return 0;
+    }
+    return s->carved - (unsigned)um_min(s->carved, gone + remote);
+}
+
+static __attribute__((no_sanitize("thread"))) void add_span(const um_span *s, void *ctx) {
+    um_stats *out = ctx;
+    um_span_kind kind = um_span_kind_of(s);
+    if (kind == UM_SPAN_LARGE) {
+        out->large_live_count++;
+        out->large_live_bytes += s->bytes;
+        out->allocated += s->bytes;
+    } else if (kind == UM_SPAN_SLAB && s->class_id < UM_CLASSES) {
+        um_class_row *row = &out->classes[s->class_id];
+        unsigned back = s->place == UM_PLACE_NONE ? 0 : s->mark - s->countdown;
+        unsigned live = blocks_in_use(s, back);
+        row->slabs++;
+        if (back <= UM_COUNTDOWN_NEVER)
+            row->frees +=
+                back + um_remote_count(atomic_load_explicit(&s->remote, memory_order_relaxed)); /* racy */
+        row->allocs += live;
+        out->allocated += (uint64_t)live * um_class_bytes[s->class_id];
+    }
+}
+
+static __attribute__((no_sanitize("thread"))) void add_heap(um_heap *h, void *ctx) {
+    um_stats *out = ctx;
+    if (!h->live)
+        return;
+    out->threads++;
+    out->counters.remote_frees += h->remote_frees;
+    out->counters.remote_batches += h->remote_batches;
+    out->counters.large_cache_hits += h->large_hits;
+    for (unsigned c = 0; c < UM_CLASSES; c++) {
+        out->classes[c].frees += h->bins[c].frees;
+        out->classes[c].refills += h->bins[c].refills;
+        out->classes[c].flushes += h->bins[c].flushes;
+    }
+}
+
+static void add_past(um_stats *out) {
+    for (unsigned c = 0; c < UM_CLASSES; c++) {
+        out->classes[c].block_bytes = um_class_bytes[c];
+        out->classes[c].frees = um_heap_past.classes[c].frees;
+        out->classes[c].refills = um_heap_past.classes[c].refills;
+        out->classes[c].flushes = um_heap_past.classes[c].flushes;
+    }
+}
+
+static void add_node(um_stats *out, unsigned node) {
+    um_space_stats sp;
+    um_node_row *row = &out->nodes[out->node_count];
+    um_space_stat(node, &sp);
+    out->metadata += sp.metadata;
+    if (!sp.mapped)
+        return;
+    row->node = node;
+    row->mapped_bytes = sp.mapped;
+    row->active_bytes = sp.active;
+    row->dirty_bytes = sp.dirty;
+    out->node_count++;
+    out->mapped += sp.mapped;
+    out->active += sp.active;
+    out->dirty += sp.dirty;
+    out->retained += sp.mapped - sp.active - um_min(sp.dirty, sp.mapped - sp.active);
+    out->peak += sp.peak;
+}
+
+void um_gather(um_stats *out) {
+    *out = (um_stats){.class_count = UM_CLASSES};
+    if (!um_space_window.table) /* nothing was ever allocated */
+        return;
+    add_past(out);
+#define X(id, help) out->counters.id = atomic_load_explicit(&um_count.id, memory_order_relaxed); /* counter  \
+                                                                                                  */
+    UM_COUNTER_TABLE(X)
+#undef X
+    out->mmap_calls =
+        atomic_load_explicit(&um_os_calls.mmap_calls, memory_order_relaxed); /* counters, all four */
+    out->munmap_calls = atomic_load_explicit(&um_os_calls.munmap_calls, memory_order_relaxed);
+    out->mremap_calls = atomic_load_explicit(&um_os_calls.mremap_calls, memory_order_relaxed);
+    out->madvise_calls = atomic_load_explicit(&um_os_calls.madvise_calls, memory_order_relaxed);
+    um_heap_each(add_heap, out);
+    for (unsigned node = 0; node < UM_NODES_MAX; node++) {
+        um_space_each(node, add_span, out);
+        add_node(out, node);
+    }
+    for (unsigned c = 0; c < UM_CLASSES; c++) /* what is in use was handed out, and so was what came back */
+        out->classes[c].allocs += out->classes[c].frees;
+    out->mapped += out->metadata;
+    out->resident = out->active + out->dirty + out->metadata;
+    out->kernel_resident = um_os_resident();
+}

@@ -1,0 +1,11 @@
+/* Fills a snapshot of the whole allocator. */
+#ifndef UM_GATHER_H
+#define UM_GATHER_H
+
+#include "conf/stats.h"
+
+/* Safe while other threads allocate: their figures are as of their last slow path. Takes each layer's locks
+ * in turn. */
+UM_HIDDEN void um_gather(um_stats *out);
+
+#endif

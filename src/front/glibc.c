@@ -1,0 +1,118 @@
+/* glibc's own interface to its heap, answered about ours. */
+#include "conf/options.h"
+#include "front/front.h"
+#include "front/gather.h"
+#include "front/report.h"
+#include "os/os.h"
+#include "space/space.h"
+
+#include <errno.h>
+#include <malloc.h>
+#include <stdio.h>
+
+static um_lock stats_lock; /* guards the static snapshot; rank: first */
+static um_stats stats_now;
+
+UM_EXPORT struct mallinfo2 mallinfo2(void) {
+    struct mallinfo2 m = {0};
+    const um_stats *s = &stats_now;
+    um_lock_take(&stats_lock);
+    um_gather(&stats_now);
+    m.arena = s->active + s->dirty - um_min(s->large_live_bytes, s->active);
+    m.hblks = s->large_live_count;
+    m.hblkhd = s->large_live_bytes;
+    m.usmblks = s->peak;
+    m.uordblks = s->allocated;
+    m.fordblks = s->active + s->dirty - um_min(s->allocated, s->active);
+    m.keepcost = s->dirty;
+    um_lock_drop(&stats_lock);
+    return m;
+}
+
+static int clamp(size_t v) {
+    return v > __INT_MAX__ ? __INT_MAX__ : (int)v;
+}
+
+/* Its fields are ints: figures beyond 2 GiB are cut there rather than wrapped. */
+UM_EXPORT struct mallinfo mallinfo(void) {
+    struct mallinfo2 m = mallinfo2();
+    return (struct mallinfo){.arena = clamp(m.arena),
+                             .ordblks = clamp(m.ordblks),
+                             .smblks = clamp(m.smblks),
+                             .hblks = clamp(m.hblks),
+                             .hblkhd = clamp(m.hblkhd),
+                             .usmblks = clamp(m.usmblks),
+                             .fsmblks = clamp(m.fsmblks),
+                             .uordblks = clamp(m.uordblks),
+                             .fordblks = clamp(m.fordblks),
+                             .keepcost = clamp(m.keepcost)};
+}
+
+/* The parameters steer a heap that is not ours. The known ones are accepted, as programs that set them must
+   not fail; M_TRIM_THRESHOLD has a counterpart. 1 for success, 0 for an unknown parameter, as mallopt(3)
+   says. */
+UM_EXPORT int mallopt(int param, int value) {
+    switch (param) {
+    case M_TRIM_THRESHOLD:
+        if (value >= 0)
+            um_space_setting.dirty_max = (uint64_t)um_max((size_t)value, 1);
+        return 1;
+    case M_MXFAST:
+    case M_TOP_PAD:
+    case M_MMAP_THRESHOLD:
+    case M_MMAP_MAX:
+    case M_CHECK_ACTION:
+    case M_PERTURB:
+    case M_ARENA_TEST:
+    case M_ARENA_MAX:
+        return 1;
+    default:
+        return 0;
+    }
+}
+
+/* 1 if memory went back to the system. pad is what may stay, in bytes. */
+UM_EXPORT int malloc_trim(size_t pad) {
+    um_heap *h = um_front_heap();
+    if (h)
+        um_heap_flush(h);
+    return um_space_trim(pad);
+}
+
+static void to_stderr(void *ctx, const char *bytes, size_t n) {
+    (void)ctx;
+    (void)um_os_write(2, bytes, n); /* nowhere to report to */
+}
+
+UM_EXPORT void malloc_stats(void) {
+    um_text t;
+    um_text_init(&t, to_stderr, NULL);
+    um_lock_take(&stats_lock);
+    um_gather(&stats_now);
+    um_report_text(&t, &stats_now);
+    um_lock_drop(&stats_lock);
+    um_text_flush(&t);
+}
+
+static void to_stream(void *ctx, const char *bytes, size_t n) {
+    (void)fwrite(bytes, 1, n, ctx); /* ferror tells the caller */
+}
+
+UM_EXPORT int malloc_info(int options, FILE *stream) {
+    um_text t;
+    um_stats *copy;
+    if (options != 0) {
+        errno = EINVAL;
+        return -1;
+    }
+    /* The stream may allocate: nothing is locked while it is written to. */
+    copy = um_front_alloc(sizeof *copy);
+    if (!copy)
+        return -1;
+    um_gather(copy);
+    um_text_init(&t, to_stream, stream);
+    um_report_xml(&t, copy);
+    um_text_flush(&t);
+    um_front_free(copy);
+    return ferror(stream) ? -1 : 0;
+}

@@ -1,0 +1,109 @@
+/* From the first call to the last thread. The first allocation may come before any constructor, even before
+   thread-local storage holds its initial values (from an ifunc resolver of the program); it makes a heap with
+   the default options and calls nothing of libc. Options, fork handlers and the hand-over at thread exit wait
+   for our constructor or the first other thread, whichever is first: both find a libc that is up.
+
+   Hand-over: a thread-specific key's destructor. It passes to the last round, so that destructors of other
+   keys still find the heap; what is freed or allocated after it goes to the shared heap. */
+#include "conf/options.h"
+#include "front/front.h"
+#include "os/os.h"
+#include "space/space.h"
+
+#include <limits.h>
+#include <pthread.h>
+
+enum { KEY_NONE, KEY_READY, KEY_FAILED };
+
+static um_lock key_lock; /* rank: alone */
+static int key_state;    /* key_lock */
+static pthread_key_t key;
+
+static void thread_ends(void *round) {
+    uintptr_t n = (uintptr_t)round;
+    if (n < PTHREAD_DESTRUCTOR_ITERATIONS && pthread_setspecific(key, (void *)(n + 1)) == 0)
+        return;
+    if (um_tls.heap)
+        um_heap_exit(um_tls.heap);
+}
+
+/* A thread that cannot be registered keeps its heap until the process ends; nothing else suffers. */
+static void register_thread(void) {
+    um_lock_take(&key_lock);
+    if (key_state == KEY_NONE)
+        key_state = pthread_key_create(&key, thread_ends) == 0 ? KEY_READY : KEY_FAILED;
+    um_lock_drop(&key_lock);
+    if (key_state == KEY_READY)
+        (void)pthread_setspecific(key, (void *)1);
+}
+
+um_heap *um_front_heap(void) {
+    um_heap *h = um_tls.heap;
+    if (um_likely(h != NULL))
+        return h;
+    h = um_heap_get();
+    if (h && !um_os_is_main_thread())
+        register_thread();
+    return h;
+}
+
+#if defined(__x86_64__) || defined(__aarch64__)
+/* The program's ifunc resolvers run after our relocation and before the loader fills thread-local storage: an
+   ifunc of our own makes the bins usable in between. The loader overwrites them soon after, and um_heap_get
+   finds the heap again. */
+static void nothing(void) {}
+
+static __attribute__((no_sanitize("address", "thread", "undefined"), used)) void (*prepare_bins(void))(void) {
+    for (unsigned i = 0; i < UM_SMALL_BINS; i++)
+        if (!um_tls.bins[i])
+            um_tls.bins[i] = &um_span_none;
+    return nothing;
+}
+
+UM_HIDDEN void um_front_early(void) __attribute__((ifunc("prepare_bins"), used));
+#endif
+
+static void to_stderr(void *ctx, const char *bytes, size_t n) {
+    (void)ctx;
+    (void)um_os_write(2, bytes, n); /* nowhere to report to */
+}
+
+static void apply_options(void) {
+    um_space_setting.decay_ms = um_option.decay_ms;
+    um_space_setting.dirty_max = um_option.dirty_max;
+    um_space_setting.limit_bytes = um_option.limit;
+    um_space_setting.hugepages = um_option.hugepages;
+    um_heap_cache_bytes = um_option.thread_cache;
+}
+
+static void say_hello(um_text *t) {
+    um_text_str(t, "umalloc " UM_VERSION " serves ");
+    um_text_str(t, um_os_program());
+    um_text_str(t, " (pid ");
+    um_text_u64(t, um_os_pid());
+    um_text_str(t, ")\n");
+    um_options_dump_text(t);
+}
+
+static __attribute__((constructor(101))) void um_start(int argc, char **argv, char **envp) {
+    um_text t;
+    unsigned complaints = 0;
+    (void)argc;
+    (void)argv;
+    um_os_init();
+    um_text_init(&t, to_stderr, NULL);
+    if (envp && !um_os_secure())
+        complaints = um_options_load(envp, &t);
+    um_text_flush(&t);
+    if (complaints && um_option.strict)
+        um_os_exit(2);
+    apply_options();
+    um_front_fork_init();
+    if (um_front_heap())
+        register_thread();
+    if (um_option.verbose) {
+        say_hello(&t);
+        um_text_flush(&t);
+    }
+    um_front_exit_init();
+}

@@ -1,0 +1,271 @@
+/* The malloc family. malloc and free are the fast paths of front.h and nothing else; what is rare lives below
+   in functions of its own, so that the fast ones stay in a few cache lines. errno changes on failure only;
+   free keeps it always, for no layer below touches it. */
+#include "front/family.h"
+#include "front/front.h"
+#include "os/fatal.h"
+#include "os/os.h"
+#include "space/space.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define ALIGN_MIN   16u
+#define INLINE_ZERO 256u /* bytes cleared by plain stores; beyond, memset is faster */
+
+typedef long long zero_vec __attribute__((vector_size(16), may_alias));
+
+static UM_COLD void *out_of_memory(void) {
+    UM_COUNT_ADD(failed_allocs, 1);
+    errno = ENOMEM;
+    return NULL;
+}
+
+static void *alloc_from(um_heap *h, size_t bytes, size_t align, bool *zeroed) {
+    unsigned c;
+    if (um_max(bytes, align) > UM_MEDIUM_MAX)
+        return um_large_alloc(h, bytes, align, zeroed);
+    *zeroed = false;
+    c = um_class_of(um_max(1, align > ALIGN_MIN ? um_round_up(bytes, align) : bytes));
+    /* Blocks lie at multiples of their size from an aligned start; a power of two ends the search. */
+    while (um_class_bytes[c] & (align - 1))
+        c++;
+    return um_heap_alloc(h, c);
+}
+
+/* Any size, any thread. */
+static void *alloc(size_t bytes, size_t align, bool *zeroed) {
+    um_heap *h;
+    void *p;
+    if (um_unlikely(bytes > PTRDIFF_MAX))
+        return out_of_memory();
+    h = um_front_heap();
+    if (um_likely(h != NULL)) {
+        p = alloc_from(h, bytes, align, zeroed);
+    } else {
+        h = um_heap_shared_lock();
+        p = h ? alloc_from(h, bytes, align, zeroed) : NULL;
+        um_heap_shared_unlock();
+    }
+    return um_likely(p != NULL) ? p : out_of_memory();
+}
+
+UM_NOINLINE void *um_front_alloc(size_t bytes) {
+    bool zeroed;
+    um_heap *h = um_tls.heap;
+    if (um_likely(h && bytes && bytes <= UM_MEDIUM_MAX)) {
+        void *p = um_heap_alloc(h, um_class_of(bytes));
+        return um_likely(p != NULL) ? p : out_of_memory();
+    }
+    return alloc(bytes, ALIGN_MIN, &zeroed);
+}
+
+UM_NOINLINE void *um_front_alloc_zeroed(size_t bytes) {
+    bool zeroed = false;
+    void *p = alloc(bytes, ALIGN_MIN, &zeroed);
+    if (p && !zeroed) {
+        um_heap *h = um_tls.heap;
+        /* A block just cut from untouched memory has its list links only to clear. */
+        memset(p, 0, h && h->untouched == p ? sizeof(um_block) : bytes);
+    }
+    return p;
+}
+
+UM_NOINLINE void *um_front_alloc_aligned(size_t align, size_t bytes) {
+    bool zeroed;
+    return alloc(bytes, um_max(align, ALIGN_MIN), &zeroed);
+}
+
+static UM_COLD _Noreturn void bad_pointer(const void *p, const um_span *s, const char *what) {
+    if (!s)
+        um_fatal(what, p, 0, "not allocated by umalloc");
+    switch (um_span_kind_of(s)) {
+    case UM_SPAN_FREE:
+    case UM_SPAN_FREE_TAIL:
+    case UM_SPAN_CACHED:
+        um_fatal(p == um_span_start(s) ? "double free" : what, p, 0, "the memory is free");
+    case UM_SPAN_SLAB:
+        um_fatal(what, p, s->block_bytes, "not the start of a block");
+    case UM_SPAN_LARGE:
+        um_fatal(what, p, s->bytes, "not the start of the block");
+    default:
+        um_fatal(what, p, 0, "no block starts here");
+    }
+}
+
+UM_NOINLINE void um_front_free_other(void *p, um_span *s) {
+    um_heap *h;
+    um_span_kind kind;
+    if (!s) {
+        if (!p)
+            return;
+        bad_pointer(p, s, "invalid free");
+    }
+    kind = um_span_kind_of(s);
+    h = um_tls.heap;
+    if (um_unlikely(!h))
+        h = um_front_heap();
+    if (um_likely(kind == UM_SPAN_SLAB)) {
+        if (um_likely(h != NULL)) {
+            um_remote_free(h, s, p);
+            return;
+        }
+        ((um_block *)p)->self = p;
+        um_remote_push(s, p, p, 1);
+        return;
+    }
+    if (um_unlikely(kind != UM_SPAN_LARGE || p != um_span_start(s)))
+        bad_pointer(p, s, "invalid free");
+    um_large_free(h, s);
+}
+
+size_t um_front_usable(const void *p, const char *what) {
+    const um_span *s = um_span_of(p);
+    if (s && um_span_kind_of(s) == UM_SPAN_SLAB && um_slab_is_block(s, p))
+        return s->block_bytes;
+    if (s && um_span_kind_of(s) == UM_SPAN_LARGE && p == um_span_start(s))
+        return s->bytes;
+    bad_pointer(p, s, what);
+}
+
+UM_EXPORT void *malloc(size_t bytes) {
+    return um_front_malloc(bytes);
+}
+
+UM_EXPORT void free(void *p) {
+    um_front_free(p);
+}
+
+/* bytes is 1 ... INLINE_ZERO; the block's size is a multiple of 16. */
+UM_INLINE void zero_small(void *p, size_t bytes) {
+    char *at = p, *end = at + bytes;
+    do {
+        *(zero_vec *)at = (zero_vec){0, 0};
+        at += sizeof(zero_vec);
+        __asm__("" : "+r"(at)); /* keeps the compiler from making this a call of memset */
+    } while (at < end);
+}
+
+UM_EXPORT void *calloc(size_t n, size_t size) {
+    size_t bytes;
+    if (um_unlikely(__builtin_mul_overflow(n, size, &bytes)))
+        return out_of_memory();
+    if (um_likely(bytes - 1 < INLINE_ZERO)) {
+        um_span *s = um_tls.bins[(bytes - 1) >> 4];
+        um_block *b = s->list;
+        if (um_likely(b->self == b)) {
+            s->list = b->next;
+            zero_small(b, bytes);
+            return b;
+        }
+    }
+    return um_front_alloc_zeroed(bytes);
+}
+
+static UM_NOINLINE void *resize_by_copy(void *p, size_t old, size_t bytes) {
+    void *q = um_front_malloc(bytes);
+    if (q) {
+        memcpy(q, p, um_min(old, bytes));
+        um_front_free(p);
+    }
+    return q;
+}
+
+UM_EXPORT void *realloc(void *p, size_t bytes) {
+    size_t old;
+    um_span *s;
+    if (!p)
+        return um_front_malloc(bytes);
+    old = um_front_usable(p, "invalid realloc");
+    if (bytes == 0) { /* as glibc does */
+        um_front_free(p);
+        return NULL;
+    }
+    /* A shrink to more than half stays: the memory is little and the copy is not. */
+    if (bytes <= old && bytes > old / 2 && old <= UM_MEDIUM_MAX)
+        return p;
+    s = um_span_of(p);
+    if (um_span_kind_of(s) == UM_SPAN_LARGE) {
+        um_heap *h = um_front_heap();
+        void *q = h ? um_large_resize(h, s, bytes) : NULL;
+        if (q)
+            return q;
+    }
+    return resize_by_copy(p, old, bytes);
+}
+
+UM_EXPORT void *reallocarray(void *p, size_t n, size_t size) {
+    size_t bytes;
+    if (__builtin_mul_overflow(n, size, &bytes))
+        return out_of_memory();
+    return realloc(p, bytes);
+}
+
+UM_EXPORT void *memalign(size_t align, size_t bytes) {
+    if (align > PTRDIFF_MAX)
+        return out_of_memory();
+    if (!um_is_pow2(align)) /* as glibc: the next power of two */
+        align = align < 2 ? 1 : (size_t)2 << um_log2_floor(align);
+    return um_front_alloc_aligned(align, bytes);
+}
+
+UM_EXPORT void *aligned_alloc(size_t align, size_t bytes) {
+    if (!um_is_pow2(align)) {
+        errno = EINVAL;
+        return NULL;
+    }
+    return um_front_alloc_aligned(align, bytes);
+}
+
+UM_EXPORT int posix_memalign(void **out, size_t align, size_t bytes) {
+    int before = errno;
+    void *p;
+    if (!um_is_pow2(align) || align % sizeof(void *))
+        return EINVAL;
+    p = um_front_alloc_aligned(align, bytes);
+    errno = before; /* the error is the result */
+    if (!p)
+        return ENOMEM;
+    *out = p;
+    return 0;
+}
+
+UM_EXPORT void *valloc(size_t bytes) {
+    um_os_init();
+    return um_front_alloc_aligned(um_os_page_bytes, bytes);
+}
+
+UM_EXPORT void *pvalloc(size_t bytes) {
+    um_os_init();
+    if (bytes > PTRDIFF_MAX)
+        return out_of_memory();
+    return um_front_alloc_aligned(um_os_page_bytes,
+                                  um_max(um_round_up(bytes, um_os_page_bytes), um_os_page_bytes));
+}
+
+UM_EXPORT size_t malloc_usable_size(void *p) {
+    return p ? um_front_usable(p, "invalid malloc_usable_size") : 0;
+}
+
+/* C23: the sizes are promises of the caller; the record knows better. */
+UM_EXPORT void free_sized(void *p, size_t bytes) {
+    (void)bytes;
+    um_front_free(p);
+}
+
+UM_EXPORT void free_aligned_sized(void *p, size_t align, size_t bytes) {
+    (void)align;
+    (void)bytes;
+    um_front_free(p);
+}
+
+#define TWIN(name) __attribute__((alias(#name), visibility("default")))
+UM_EXPORT void cfree(void *p) TWIN(free);
+UM_EXPORT void *__libc_malloc(size_t bytes) TWIN(malloc);
+UM_EXPORT void __libc_free(void *p) TWIN(free);
+UM_EXPORT void __libc_cfree(void *p) TWIN(free);
+UM_EXPORT void *__libc_calloc(size_t n, size_t size) TWIN(calloc);
+UM_EXPORT void *__libc_realloc(void *p, size_t bytes) TWIN(realloc);
+UM_EXPORT void *__libc_memalign(size_t align, size_t bytes) TWIN(memalign);
+UM_EXPORT void *__libc_valloc(size_t bytes) TWIN(valloc);
+UM_EXPORT void *__libc_pvalloc(size_t bytes) TWIN(pvalloc);

@@ -1,0 +1,401 @@
+/* The owner's side of a heap. A slab is current (serves its class), available (has free blocks), full (had
+   none when parked), or spare (empty, any class may take it); the places are um_slab_place.
+
+   One countdown a slab tells when its owner must look (um_heap_event), so that a local free only decrements:
+   - current and hot: never; current and cold: when it may be empty, so that a thread that touched many
+   classes once keeps little; current while much memory lies dirty: soon, so that decay goes on in a thread
+   that never leaves its fast path;
+   - full: after a few frees, then it is worth using again;
+   - available: the number of blocks in use, so that 0 means empty.
+   Blocks in use = cut - on the local list - on the remote list.
+
+   Bounds: spares hold at most half of the thread cache, and little in a thread that did little. */
+#include "heap/heap.h"
+#include "os/os.h"
+#include "slab/remote.h"
+#include "space/space.h"
+
+#define WAKE_MAX       16u
+#define KEEPERS_MAX    4u
+#define TICK_EVERY     16u
+#define FLUSH_EVERY    256u
+#define ARM_FIRST      4u
+#define ARM_LAST       256u
+#define SPARE_PER_TICK 128u /* bytes of spare slabs that a slow path entitles to */
+
+size_t um_heap_cache_bytes = UM_MIB;
+
+void um_queue_push(um_span **q, um_span *s) {
+    um_span *first = *q;
+    if (!first) {
+        s->next = s->prev = s;
+        *q = s;
+        return;
+    }
+    s->next = first;
+    s->prev = first->prev;
+    first->prev->next = s;
+    first->prev = s;
+}
+
+void um_queue_remove(um_span **q, um_span *s) {
+    if (s->next == s) {
+        *q = NULL;
+    } else {
+        s->prev->next = s->next;
+        s->next->prev = s->prev;
+        if (*q == s)
+            *q = s->next;
+    }
+    s->next = s->prev = NULL;
+}
+
+/* Counts the local frees since the last call and starts a new countdown. */
+static void restart(um_bin *bin, um_span *s, uint32_t countdown) {
+    bin->frees += s->mark - s->countdown;
+    s->mark = s->countdown = countdown;
+}
+
+static uint32_t wake_after(const um_span *s) {
+    return (uint32_t)um_max(1, um_min(s->capacity / 16u, WAKE_MAX));
+}
+
+static void show_tls(const um_heap *h, unsigned c) {
+    if (c >= UM_CLASSES || um_class_bytes[c] > UM_SMALL_MAX || h != um_tls.heap)
+        return;
+    for (unsigned i = um_class_first_bin(c); i <= um_class_last_bin(c); i++)
+        um_tls.bins[i] = h->bins[c].current;
+}
+
+void um_heap_sync_tls(um_heap *h) {
+    for (unsigned c = 0; c < UM_CLASSES; c++)
+        show_tls(h, c);
+}
+
+static uint32_t current_countdown(um_heap *h, const um_bin *bin, uint32_t in_use) {
+    if (bin->heat < UM_HOT)
+        return (uint32_t)um_max(1, in_use);
+    if (h->armed)
+        return h->arm_step;
+    return UM_COUNTDOWN_NEVER;
+}
+
+static void make_current(um_heap *h, um_bin *bin, um_span *s, uint32_t in_use) {
+    restart(bin, s, current_countdown(h, bin, in_use));
+    s->place = UM_PLACE_CURRENT;
+    bin->current = s;
+    show_tls(h, s->class_id);
+}
+
+static void no_current(um_heap *h, unsigned c) {
+    h->bins[c].current = &um_span_none;
+    show_tls(h, c);
+}
+
+/* Much is dirty: let the next frees of every class look at the clock. */
+static void arm(um_heap *h) {
+    h->armed = true;
+    h->arm_step = ARM_FIRST;
+    for (unsigned c = 0; c < UM_CLASSES; c++) {
+        um_bin *bin = &h->bins[c];
+        if (bin->current != &um_span_none && bin->heat >= UM_HOT)
+            restart(bin, bin->current, ARM_FIRST);
+    }
+}
+
+void um_heap_tick(um_heap *h) {
+    h->ticks++;
+    if (h->ticks % TICK_EVERY == 0)
+        um_space_tick();
+    if (h->ticks % FLUSH_EVERY == 0)
+        um_remote_flush(h);
+}
+
+void um_heap_release(um_heap *h, um_span *s) {
+    um_bin *bin = &h->bins[s->class_id];
+    restart(bin, s, UM_COUNTDOWN_NEVER);
+    bin->flushes++;
+    s->place = UM_PLACE_NONE;
+    /* relaxed: no block of the slab is in anybody's hands */
+    atomic_store_explicit(&s->owner, UM_ID_NOBODY, memory_order_relaxed);
+    atomic_store_explicit(&s->heap, NULL, memory_order_relaxed);
+    um_space_free(s, um_slab_touched(s));
+    if (!h->armed && um_space_uneasy())
+        arm(h);
+}
+
+static void drop_oldest_spare(um_heap *h) {
+    um_span *s = h->spare[0];
+    h->spares--;
+    for (unsigned i = 0; i < h->spares; i++)
+        h->spare[i] = h->spare[i + 1];
+    h->spare_bytes -= um_slab_touched(s);
+    um_heap_release(h, s);
+}
+
+/* s is empty and in no queue: keeps it for the next refill, or gives the oldest such back. */
+static void spare(um_heap *h, um_span *s) {
+    size_t allowed = um_min(um_heap_cache_bytes / 2, (size_t)h->ticks * SPARE_PER_TICK);
+    size_t bytes = um_slab_touched(s);
+    restart(&h->bins[s->class_id], s, UM_COUNTDOWN_NEVER);
+    s->place = UM_PLACE_NONE;
+    if (bytes > allowed) {
+        um_heap_release(h, s);
+        return;
+    }
+    while (h->spares && (h->spares == UM_SPARES || h->spare_bytes + bytes > allowed))
+        drop_oldest_spare(h);
+    h->spare[h->spares++] = s;
+    h->spare_bytes += bytes;
+}
+
+/* The youngest spare of the class, else (any) the youngest of all. */
+static um_span *take_spare(um_heap *h, unsigned c, bool any) {
+    unsigned i = h->spares;
+    um_span *s;
+    while (i && h->spare[i - 1]->class_id != c && !any)
+        i--;
+    if (!i)
+        return NULL;
+    s = h->spare[i - 1];
+    h->spare_bytes -= um_slab_touched(s);
+    h->spares--;
+    for (; i <= h->spares; i++)
+        h->spare[i - 1] = h->spare[i];
+    return s;
+}
+
+/* An available slab has no block in use. A slab whose token is out stays until the token comes in. */
+static void became_empty(um_heap *h, um_bin *bin, um_span *s) {
+    /* relaxed: no block is out, so nobody else changes the word but to clear the token, which drain would
+     * tell us */
+    if (atomic_load_explicit(&s->remote, memory_order_relaxed) & UM_REMOTE_PENDING) {
+        restart(bin, s, 0);
+        return;
+    }
+    um_queue_remove(&bin->avail, s);
+    spare(h, s);
+}
+
+static void make_available(um_heap *h, um_bin *bin, um_span *s, uint32_t in_use) {
+    s->place = UM_PLACE_AVAIL;
+    restart(bin, s, in_use);
+    um_queue_push(&bin->avail, s);
+    if (in_use == 0)
+        became_empty(h, bin, s);
+}
+
+/* A look at a current slab that is cold, or while armed. */
+static void look_at_current(um_heap *h, um_bin *bin, um_span *s) {
+    um_block *tail;
+    uint32_t in_use;
+    um_heap_tick(h);
+    if (bin->heat >= UM_HOT) {
+        h->arm_step = (uint32_t)um_min(h->arm_step * 2, ARM_LAST);
+        um_space_tick();
+        h->armed = um_space_uneasy();
+        restart(bin, s, h->armed ? h->arm_step : UM_COUNTDOWN_NEVER);
+        return;
+    }
+    bin->heat++;
+    in_use = s->carved - um_slab_walk(s, &tail);
+    if (in_use || h->keepers < KEEPERS_MAX || atomic_load_explicit(&s->remote, memory_order_relaxed)) {
+        if (in_use == 0 && h->keepers < KEEPERS_MAX)
+            h->keepers++;
+        restart(bin, s, current_countdown(h, bin, in_use));
+        return;
+    }
+    no_current(h, s->class_id);
+    spare(h, s);
+}
+
+void um_heap_event(um_span *s) {
+    um_heap *h = atomic_load_explicit(&s->heap, memory_order_relaxed); /* owner: its own store */
+    um_bin *bin = &h->bins[s->class_id];
+    switch (s->place) {
+    case UM_PLACE_CURRENT:
+        look_at_current(h, bin, s);
+        break;
+    case UM_PLACE_FULL:
+        um_queue_remove(&bin->full, s);
+        make_available(h, bin, s, s->capacity - wake_after(s));
+        break;
+    case UM_PLACE_AVAIL:
+        um_heap_tick(h);
+        became_empty(h, bin, s);
+        break;
+    default: /* a spare slab has no block in use: one was freed twice */
+        um_slab_damaged(s, s->list);
+    }
+}
+
+/* A1: takes the blocks that others freed; acquire pairs with R1 in remote.c, so their links are ours to read.
+   Release: the next holder of the token may write pending_next, which we have read. */
+static unsigned collect(um_bin *bin, um_span *s, uint64_t also_clear, um_block **head) {
+    uint64_t w =
+        atomic_fetch_and_explicit(&s->remote, ~(UM_REMOTE_LIST_MASK | also_clear), memory_order_acq_rel);
+    unsigned n = um_remote_count(w);
+    *head = um_remote_head(s, w);
+    bin->frees += n;
+    return n;
+}
+
+static bool collect_current(um_bin *bin, um_span *s) {
+    um_block *head;
+    /* relaxed: a peek that spares the locked instruction; the take itself synchronises */
+    if (!(atomic_load_explicit(&s->remote, memory_order_relaxed) & UM_REMOTE_LIST_MASK))
+        return false;
+    (void)collect(bin, s, 0, &head);
+    s->list = head;
+    return true;
+}
+
+/* A full slab comes back with the blocks that others freed; the few that we freed go first. */
+static void drain_full(um_heap *h, um_bin *bin, um_span *s) {
+    um_block *head, *tail;
+    unsigned local = um_slab_walk(s, &tail);
+    unsigned n = collect(bin, s, UM_REMOTE_PENDING, &head);
+    if (tail)
+        tail->next = head;
+    else
+        s->list = head;
+    um_queue_remove(&bin->full, s);
+    make_available(h, bin, s, s->capacity - local - n);
+}
+
+/* An available slab: the remote list stays where it is unless the local one is empty, so no list is walked.
+ */
+static void drain_available(um_heap *h, um_bin *bin, um_span *s) {
+    um_block *head;
+    uint64_t w;
+    if (s->list == um_list_end_block()) {
+        unsigned n = collect(bin, s, UM_REMOTE_PENDING, &head);
+        s->list = head;
+        restart(bin, s, s->countdown - n);
+        if (s->countdown == 0)
+            became_empty(h, bin, s);
+        return;
+    }
+    w = atomic_fetch_and_explicit(&s->remote, ~UM_REMOTE_PENDING, memory_order_acq_rel); /* A1 */
+    if (um_remote_count(w) != s->countdown)
+        return;
+    (void)collect(bin, s, 0, &head); /* all that is in use elsewhere came back: the slab is empty */
+    um_queue_remove(&bin->avail, s);
+    um_heap_release(h, s);
+}
+
+void um_heap_drain(um_heap *h, um_span *s) {
+    while (s) {
+        um_span *next = s->pending_next; /* before the token goes: with it goes the link */
+        um_bin *bin = &h->bins[s->class_id];
+        if (atomic_load_explicit(&s->heap, memory_order_relaxed) != h) {
+            um_remote_deliver(s); /* it changed hands while it was under way; the token is ours to pass on */
+        } else if (s->place == UM_PLACE_FULL) {
+            drain_full(h, bin, s);
+        } else if (s->place == UM_PLACE_AVAIL) {
+            drain_available(h, bin, s);
+        } else { /* current: its blocks are taken when its list is empty */
+            (void)atomic_fetch_and_explicit(&s->remote, ~UM_REMOTE_PENDING,
+                                            memory_order_acq_rel); /* A1, token only */
+        }
+        s = next;
+    }
+}
+
+/* An empty slab for the class: dirty memory of our own first, then from the space. */
+static um_span *fresh_slab(um_heap *h, unsigned c) {
+    um_span *s = take_spare(h, c, false);
+    if (s)
+        return s;
+    s = take_spare(h, c, true);
+    if (s)
+        s->bytes = um_slab_touched(s);
+    else
+        s = um_space_alloc(h->node, 1, 1, NULL);
+    if (!s)
+        return NULL;
+    um_slab_init(s, c);
+    atomic_store_explicit(&s->heap, h, memory_order_relaxed);         /* nobody has a block yet */
+    atomic_store_explicit(&s->owner, h->owner, memory_order_relaxed); /* likewise */
+    return s;
+}
+
+static um_span *next_slab(um_heap *h, um_bin *bin, unsigned c, uint32_t *in_use) {
+    um_span *s;
+    /* A2: acquire pairs with R2 in remote.c: the links of the stack are ours to read. */
+    if (atomic_load_explicit(&h->pending, memory_order_relaxed)) /* a peek */
+        um_heap_drain(h, atomic_exchange_explicit(&h->pending, NULL, memory_order_acquire));
+    s = bin->avail;
+    if (s) {
+        *in_use = s->countdown;
+        um_queue_remove(&bin->avail, s);
+        return s;
+    }
+    *in_use = 0;
+    s = um_orphan_adopt(h, c);
+    return s ? s : fresh_slab(h, c);
+}
+
+/* *cut tells whether they were cut just now. */
+static bool has_blocks(um_bin *bin, um_span *s, bool *cut) {
+    if (s->list != um_list_end_block() || collect_current(bin, s))
+        return true;
+    return *cut = um_slab_carve(s);
+}
+
+um_block *um_heap_refill(um_heap *h, unsigned c) {
+    um_bin *bin = &h->bins[c];
+    um_span *s = bin->current;
+    um_block *b;
+    uint32_t in_use;
+    bool cut = false;
+    bin->refills++;
+    if (bin->heat < UM_HOT)
+        bin->heat++;
+    um_heap_tick(h);
+    if (um_unlikely(s->list != um_list_end_block()))
+        um_slab_damaged(s, s->list);
+    while (s == &um_span_none || !has_blocks(bin, s, &cut)) {
+        if (s != &um_span_none) {
+            s->place = UM_PLACE_FULL;
+            restart(bin, s, wake_after(s));
+            um_queue_push(&bin->full, s);
+        }
+        s = next_slab(h, bin, c, &in_use);
+        if (!s) {
+            no_current(h, c);
+            return NULL;
+        }
+        make_current(h, bin, s, in_use);
+    }
+    b = s->list;
+    if (um_unlikely(b->self != b))
+        um_slab_damaged(s, b);
+    s->list = b->next;
+    /* Blocks of a page and more are cut one at a time, so what was just cut is what is handed out. */
+    h->untouched = cut && s->bytes == 0 && s->block_bytes >= um_os_page_bytes ? b : NULL;
+    return b;
+}
+
+void um_heap_flush_spares(um_heap *h) {
+    while (h->spares)
+        drop_oldest_spare(h);
+}
+
+void um_heap_flush(um_heap *h) {
+    um_remote_flush(h);
+    um_heap_flush_spares(h);
+    um_large_flush(h);
+    um_heap_drain(h, atomic_exchange_explicit(&h->pending, NULL, memory_order_acquire)); /* A2 */
+}
+
+void um_heap_check_lists(const um_heap *h, unsigned blocks) {
+    um_block *tail;
+    for (unsigned c = 0; c < UM_CLASSES; c++) {
+        const um_span *s = h->bins[c].current;
+        if (s == &um_span_none || s->carved > blocks)
+            continue;
+        (void)um_slab_walk(s, &tail);
+        blocks -= s->carved;
+    }
+}

@@ -1,0 +1,154 @@
+/* heap: what one thread owns. A current slab for each class, queues of further slabs, a few spare spans, and
+   a buffer of remote frees on their way to other threads. Local allocation and free use no atomic instruction
+   and no lock. */
+#ifndef UM_HEAP_H
+#define UM_HEAP_H
+
+#include "conf/counters.h"
+#include "os/lock.h"
+#include "slab/slab.h"
+
+#define UM_OUT_SLOTS      16u /* slabs that a thread batches remote frees for */
+#define UM_SPARES         8u
+#define UM_LARGE_CACHE    8u
+#define UM_PENDING_CLOSED ((um_span *)1)
+
+typedef struct um_bin {
+    um_span *current; /* never NULL: um_span_none where there is none */
+    um_span *avail;   /* circular queue, first in first out; NULL if empty */
+    um_span *full;    /* likewise; order has no meaning */
+    uint64_t frees;   /* blocks that came back */
+    uint32_t refills, flushes;
+    uint32_t heat; /* slow paths seen; a class is hot from UM_HOT on */
+} um_bin;
+
+/* A chain of blocks of one slab, freed here, owned elsewhere. */
+typedef struct um_out {
+    um_span *slab; /* NULL: unused */
+    um_block *head, *tail;
+    uint32_t count, room;
+} um_out;
+
+typedef struct um_heap {
+    uintptr_t owner;   /* thread id; const while live */
+    uint32_t fork_gen; /* um_heap_fork_gen when made: another value means the thread stayed in the parent */
+    uint8_t node;      /* NUMA node whose spaces it draws from */
+    bool armed;        /* current slabs wake us soon, because much is dirty */
+    uint8_t keepers;   /* cold classes that may keep an empty slab */
+    uint32_t ticks;    /* slow paths of any kind */
+    uint32_t arm_step; /* frees until the next look while armed */
+    uint32_t spares, large_count; /* in use of the arrays below */
+    size_t spare_bytes, large_bytes;
+    uint64_t remote_frees, remote_batches, large_hits; /* folded at exit */
+    const void
+        *untouched; /* the last block, if it was cut from memory that reads as zero but for its links */
+    um_span *spare[UM_SPARES];      /* empty slabs, oldest first */
+    um_span *large[UM_LARGE_CACHE]; /* free large spans, oldest first */
+    struct um_heap *next;           /* all heaps ever made; const after it was linked */
+    struct um_heap *next_free;      /* registry lock */
+    bool live;                      /* registry lock */
+    um_out out[UM_OUT_SLOTS];
+    um_bin bins[UM_CLASSES];
+    /* Other threads push slabs with remote frees, the owner takes all. UM_PENDING_CLOSED: the owner is gone.
+     */
+    _Alignas(64) _Atomic(um_span *) pending;
+} um_heap;
+
+#define UM_HOT 8u
+
+typedef struct um_tls {
+    um_span *bins[UM_SMALL_BINS]; /* current slab for each 16 bytes of request */
+    um_heap *heap;                /* NULL before the first allocation and after the thread's exit */
+    uintptr_t exited;             /* the heap was handed over: the shared heap serves what comes still */
+} um_tls_block;
+
+extern UM_HIDDEN __thread um_tls_block um_tls __attribute__((tls_model("initial-exec")));
+extern UM_HIDDEN uint32_t um_heap_fork_gen; /* written in the child of fork, single-threaded */
+
+/* Limits from the options. */
+extern UM_HIDDEN size_t um_heap_cache_bytes;
+
+/* --- heap.c: the owner's side --- */
+
+/* A block of the class, or NULL: out of memory. */
+UM_HIDDEN um_block *um_heap_refill(um_heap *h, unsigned class_id);
+/* The countdown of an owned slab reached 0. */
+UM_HIDDEN void um_heap_event(um_span *s);
+UM_HIDDEN void um_heap_tick(um_heap *h);
+/* Makes the bins of the calling thread show what its heap says. */
+UM_HIDDEN void um_heap_sync_tls(um_heap *h);
+/* Takes the slabs that others pushed. */
+UM_HIDDEN void um_heap_drain(um_heap *h, um_span *list);
+/* Gives an empty slab back to its space. */
+UM_HIDDEN void um_heap_release(um_heap *h, um_span *s);
+/* Empties what the heap keeps for itself: spare slabs, cached large spans, buffered remote frees. */
+UM_HIDDEN void um_heap_flush(um_heap *h);
+UM_HIDDEN void um_heap_flush_spares(um_heap *h);
+/* Checks the free lists the thread would use next, at most `blocks` of them: finds what a double free left
+ * behind. */
+UM_HIDDEN void um_heap_check_lists(const um_heap *h, unsigned blocks);
+UM_HIDDEN void um_queue_push(um_span **q, um_span *s);
+UM_HIDDEN void um_queue_remove(um_span **q, um_span *s);
+
+UM_INLINE um_block *um_heap_alloc(um_heap *h, unsigned class_id) {
+    um_span *s = h->bins[class_id].current;
+    um_block *b = s->list;
+    if (um_unlikely(b->self != b))
+        return um_heap_refill(h, class_id);
+    s->list = b->next;
+    return b;
+}
+
+/* --- remote.c: the other threads' side --- */
+
+/* Buffers a block of a slab that the calling thread does not own. */
+UM_HIDDEN void um_remote_free(um_heap *h, um_span *s, um_block *b);
+/* Hands a chain over at once. */
+UM_HIDDEN void um_remote_push(um_span *s, um_block *head, um_block *tail, unsigned count);
+UM_HIDDEN void um_remote_flush(um_heap *h);
+/* Hands on a slab whose PENDING token the caller holds. */
+UM_HIDDEN void um_remote_deliver(um_span *s);
+
+/* --- orphan.c: slabs without owner --- */
+
+/* Takes a slab out of its heap at thread exit. */
+UM_HIDDEN void um_orphan_give(um_heap *h, um_span *s);
+/* Takes over an orphan of the class with free blocks, or NULL. The slab's list is set, it is in no queue. */
+UM_HIDDEN um_span *um_orphan_adopt(um_heap *h, unsigned class_id);
+/* After blocks or the token came back to an orphan: lists it, or gives it back when it is empty. */
+UM_HIDDEN void um_orphan_look(um_span *s);
+/* The slab's owner stayed in the parent of a fork: makes it an orphan. */
+UM_HIDDEN void um_orphan_salvage(um_span *s);
+extern UM_HIDDEN um_lock um_orphan_lock;
+
+/* --- registry.c: all heaps --- */
+
+/* The calling thread's heap, made on the first call; NULL: no memory, or the thread has exited. */
+UM_HIDDEN um_heap *um_heap_get(void);
+/* Hands over everything; the calling thread has no heap after. */
+UM_HIDDEN void um_heap_exit(um_heap *h);
+/* The heap for threads past their exit, locked by the caller of the two. */
+UM_HIDDEN um_heap *um_heap_shared_lock(void);
+UM_HIDDEN void um_heap_shared_unlock(void);
+/* Calls f for each heap ever made, under the registry's lock. */
+UM_HIDDEN void um_heap_each(void (*f)(um_heap *h, void *ctx), void *ctx);
+/* What the heaps of ended threads counted. */
+typedef struct um_heap_folded {
+    um_class_stats classes[UM_CLASSES];
+} um_heap_folded;
+extern UM_HIDDEN um_heap_folded um_heap_past; /* registry lock */
+UM_HIDDEN void um_heap_lock_all(void);
+UM_HIDDEN void um_heap_unlock_all(void);
+UM_HIDDEN void um_heap_child_after_fork(void);
+
+/* --- large.c --- */
+
+/* NULL: out of memory. align is a power of two; *zeroed tells whether the block reads as zero. */
+UM_HIDDEN void *um_large_alloc(um_heap *h, size_t bytes, size_t align, bool *zeroed);
+/* p is the start of s; h may be NULL. */
+UM_HIDDEN void um_large_free(um_heap *h, um_span *s);
+/* The block with its contents at its new size, or NULL: the caller must copy (s is as it was). */
+UM_HIDDEN void *um_large_resize(um_heap *h, um_span *s, size_t bytes);
+UM_HIDDEN void um_large_flush(um_heap *h);
+
+#endif

@@ -1,0 +1,112 @@
+/* Blocks beyond the size classes: one span each, rounded to OS pages for the program and to slots for the
+   space. A thread keeps a few freed spans for itself (exact lengths only), so that a loop over one size takes
+   no lock. Growing tries the slots behind the block, then moves the pages without copying where that pays,
+   and leaves copying to the caller. */
+#include "heap/heap.h"
+#include "os/os.h"
+#include "space/space.h"
+
+#define CACHED_SLOTS_MAX 32u    /* 2 MiB */
+#define MOVE_BYTES_MIN   UM_MIB /* below, copying is cheaper than two system calls and their faults */
+#define SIZE_MAX_BYTES   ((size_t)1 << 46)
+
+static size_t slots_for(size_t bytes) {
+    return (bytes + UM_SLOT_BYTES - 1) >> UM_SLOT_SHIFT;
+}
+
+static um_span *take_cached(um_heap *h, size_t slots) {
+    for (unsigned i = h->large_count; i-- > 0;) {
+        um_span *s = h->large[i];
+        if (s->slots != slots)
+            continue;
+        h->large_count--;
+        h->large_bytes -= slots << UM_SLOT_SHIFT;
+        for (; i < h->large_count; i++)
+            h->large[i] = h->large[i + 1];
+        h->large_hits++;
+        return s;
+    }
+    return NULL;
+}
+
+static void drop_oldest(um_heap *h) {
+    um_span *s = h->large[0];
+    h->large_count--;
+    for (unsigned i = 0; i < h->large_count; i++)
+        h->large[i] = h->large[i + 1];
+    h->large_bytes -= (size_t)s->slots << UM_SLOT_SHIFT;
+    um_space_free(s, s->bytes);
+}
+
+void um_large_flush(um_heap *h) {
+    while (h->large_count)
+        drop_oldest(h);
+}
+
+void *um_large_alloc(um_heap *h, size_t bytes, size_t align, bool *zeroed) {
+    um_span *s = NULL;
+    size_t slots;
+    *zeroed = false;
+    if (bytes > SIZE_MAX_BYTES || align > SIZE_MAX_BYTES)
+        return NULL;
+    slots = slots_for(bytes);
+    um_heap_tick(h);
+    if (slots <= CACHED_SLOTS_MAX && align <= UM_SLOT_BYTES)
+        s = take_cached(h, slots);
+    if (!s)
+        s = um_space_alloc(h->node, slots, um_max(1, align >> UM_SLOT_SHIFT), zeroed);
+    if (!s)
+        return NULL;
+    s->bytes = um_round_up(bytes, um_os_page_bytes);
+    atomic_store_explicit(&s->owner, UM_ID_NOBODY,
+                          memory_order_relaxed); /* nobody holds an address in it yet */
+    um_span_set_kind(s, UM_SPAN_LARGE);
+    UM_COUNT_ADD(large_allocs, 1);
+    return um_span_start(s);
+}
+
+void um_large_free(um_heap *h, um_span *s) {
+    size_t bytes = (size_t)s->slots << UM_SLOT_SHIFT;
+    UM_COUNT_ADD(large_frees, 1);
+    if (!h || s->slots > CACHED_SLOTS_MAX || s->moved || bytes > um_heap_cache_bytes / 2) {
+        um_space_free(s, s->bytes);
+        if (h)
+            um_heap_tick(h);
+        return;
+    }
+    um_span_set_kind(s, UM_SPAN_CACHED);
+    while (h->large_count &&
+           (h->large_count == UM_LARGE_CACHE || h->large_bytes + bytes > um_heap_cache_bytes / 2))
+        drop_oldest(h);
+    h->large[h->large_count++] = s;
+    h->large_bytes += bytes;
+    um_heap_tick(h);
+}
+
+void *um_large_resize(um_heap *h, um_span *s, size_t bytes) {
+    size_t slots, old = s->bytes;
+    bool zeroed;
+    if (bytes > SIZE_MAX_BYTES || bytes <= UM_MEDIUM_MAX)
+        return NULL;
+    slots = slots_for(bytes);
+    bytes = um_round_up(bytes, um_os_page_bytes);
+    um_heap_tick(h);
+    if (slots < s->slots)
+        um_space_shrink(s, slots);
+    if (slots == s->slots || um_space_extend(s, slots, &zeroed)) {
+        s->bytes = bytes;
+        UM_COUNT_ADD(realloc_in_place, 1);
+        return um_span_start(s);
+    }
+    if (old < MOVE_BYTES_MIN)
+        return NULL;
+    s = um_space_move(s, slots, old);
+    if (!s)
+        return NULL;
+    s->bytes = bytes;
+    atomic_store_explicit(&s->owner, UM_ID_NOBODY,
+                          memory_order_relaxed); /* nobody holds an address in it yet */
+    um_span_set_kind(s, UM_SPAN_LARGE);
+    UM_COUNT_ADD(realloc_moved, 1);
+    return um_span_start(s);
+}

@@ -1,0 +1,141 @@
+/* Slabs whose thread has ended. All free blocks of an orphan are on its remote word, so a free by any thread
+   is the same compare-and-swap as before; the first block to come back puts the slab on its class's list, the
+   last gives it back to its space. Every change to or from ORPHAN happens under one lock: thread exit,
+   adoption and return are rare, and the free of a block takes the lock only at those two points.
+
+   An orphan with PENDING (a thread holds the token and is about to find out that the owner is gone) can be
+   adopted, but not given back. */
+#include "heap/heap.h"
+#include "os/fatal.h"
+#include "slab/remote.h"
+#include "space/space.h"
+
+um_lock um_orphan_lock; /* rank: before any space lock */
+
+/* Slabs with free blocks; under the lock. */
+static um_span *listed[UM_CLASSES];
+static _Atomic(uint32_t) listed_count[UM_CLASSES]; /* relaxed: a hint that spares the lock */
+
+static void list_locked(um_span *s) {
+    s->listed = 1;
+    um_queue_push(&listed[s->class_id], s);
+    atomic_fetch_add_explicit(&listed_count[s->class_id], 1, memory_order_relaxed); /* hint */
+}
+
+static void unlist_locked(um_span *s) {
+    s->listed = 0;
+    um_queue_remove(&listed[s->class_id], s);
+    atomic_fetch_sub_explicit(&listed_count[s->class_id], 1, memory_order_relaxed); /* hint */
+}
+
+/* Turns an owned slab into an orphan. Its local list goes to the word, before what remote threads put there.
+ */
+static bool orphan_locked(um_bin *bin, um_span *s) {
+    um_block *tail;
+    unsigned local = um_slab_walk(s, &tail), sum;
+    uint64_t w = atomic_load_explicit(&s->remote, memory_order_acquire), next; /* A4: pairs with R1 */
+    atomic_store_explicit(&s->owner, UM_ID_NOBODY,
+                          memory_order_relaxed); /* only the owner compares it to an id */
+    do {
+        um_block *head = local ? s->list : um_remote_head(s, w);
+        if (local)
+            tail->next = um_remote_head(s, w);
+        sum = local + um_remote_count(w);
+        if (sum > s->carved)
+            um_fatal("double free", head, s->block_bytes, "more blocks came back than the slab has");
+        next = (w & UM_REMOTE_PENDING) | UM_REMOTE_ORPHAN | ((w | (UM_REMOTE_EPOCH_ONE - 1)) + 1);
+        if (sum)
+            next |= um_remote_list(s, head, sum);
+        /* R4: release publishes the local list and `carved`; pairs with A4 and A5. */
+    } while (!atomic_compare_exchange_weak_explicit(&s->remote, &w, next, memory_order_acq_rel,
+                                                    memory_order_acquire));
+    if (bin)
+        bin->frees += um_remote_count(w) + (s->mark - s->countdown);
+    s->mark = s->countdown;
+    s->list = um_list_end_block();
+    s->place = UM_PLACE_ORPHAN;
+    s->listed = 0;
+    s->next = s->prev = NULL;
+    atomic_store_explicit(&s->heap, NULL, memory_order_release); /* R3: pairs with A3 */
+    return sum != 0;
+}
+
+void um_orphan_give(um_heap *h, um_span *s) {
+    bool some;
+    UM_COUNT_ADD(slabs_orphaned, 1);
+    um_lock_take(&um_orphan_lock);
+    some = orphan_locked(&h->bins[s->class_id], s);
+    um_lock_drop(&um_orphan_lock);
+    if (some)
+        um_orphan_look(s);
+}
+
+void um_orphan_look(um_span *s) {
+    bool empty = false;
+    uint64_t w;
+    um_lock_take(&um_orphan_lock);
+    w = atomic_load_explicit(&s->remote, memory_order_acquire); /* A4 */
+    /* Meanwhile others may have adopted the slab, emptied it, given it back: then it is no orphan, or a new
+       one that is listed already or rightly gets listed here. The kind and the flag change under the lock
+       only while an orphan. */
+    if (um_span_kind_of(s) != UM_SPAN_SLAB || !(w & UM_REMOTE_ORPHAN)) {
+        um_lock_drop(&um_orphan_lock);
+        return;
+    }
+    empty = um_remote_count(w) == s->carved && !(w & UM_REMOTE_PENDING);
+    if (empty) {
+        if (s->listed)
+            unlist_locked(s);
+        atomic_store_explicit(&s->remote, 0,
+                              memory_order_relaxed); /* no block and no token is out: nobody else writes */
+        um_span_set_kind(s, UM_SPAN_BUSY);
+    } else if (!s->listed && um_remote_count(w)) {
+        list_locked(s);
+    }
+    um_lock_drop(&um_orphan_lock);
+    if (empty)
+        um_space_free(s, um_slab_touched(s));
+}
+
+um_span *um_orphan_adopt(um_heap *h, unsigned c) {
+    um_span *s;
+    uint64_t w, next;
+    if (atomic_load_explicit(&listed_count[c], memory_order_relaxed) == 0) /* hint */
+        return NULL;
+    um_lock_take(&um_orphan_lock);
+    s = listed[c];
+    if (s) {
+        unlist_locked(s);
+        s->place = UM_PLACE_NONE;
+        atomic_store_explicit(&s->heap, h,
+                              memory_order_release); /* R3: seen by whoever sees the word without ORPHAN */
+        w = atomic_load_explicit(&s->remote, memory_order_acquire);
+        do {
+            next = (w & UM_REMOTE_PENDING) | ((w | (UM_REMOTE_EPOCH_ONE - 1)) + 1);
+            /* A4 / R5: takes the blocks; publishes the new owner to A5. */
+        } while (!atomic_compare_exchange_weak_explicit(&s->remote, &w, next, memory_order_acq_rel,
+                                                        memory_order_acquire));
+        s->list = um_remote_head(s, w);
+        s->countdown = s->mark = UM_COUNTDOWN_NEVER;
+        atomic_store_explicit(&s->owner, h->owner, memory_order_relaxed); /* ours: only we compare equal */
+    }
+    um_lock_drop(&um_orphan_lock);
+    if (s)
+        UM_COUNT_ADD(slabs_adopted, 1);
+    return s;
+}
+
+void um_orphan_salvage(um_span *s) {
+    um_heap *h;
+    bool some = false;
+    um_lock_take(&um_orphan_lock);
+    h = atomic_load_explicit(&s->heap, memory_order_relaxed); /* under the lock */
+    if (h && h->fork_gen != um_heap_fork_gen) {
+        /* A token that a thread of the parent held will never come in. */
+        (void)atomic_fetch_and_explicit(&s->remote, ~UM_REMOTE_PENDING, memory_order_acq_rel);
+        some = orphan_locked(NULL, s);
+    }
+    um_lock_drop(&um_orphan_lock);
+    if (some)
+        um_orphan_look(s);
+}

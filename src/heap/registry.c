@@ -1,0 +1,191 @@
+/* All heaps. Their memory is never given back (a thread may hold a stale pointer to a heap while it finds out
+   that the owner is gone), but they are recycled. After fork, heaps of threads that stayed in the parent are
+   told from live ones by their generation; the child touches none of them until it frees one of their blocks.
+ */
+#include "heap/heap.h"
+#include "slab/remote.h"
+#include "space/space.h"
+
+#define NONE4  &um_span_none, &um_span_none, &um_span_none, &um_span_none
+#define NONE16 NONE4, NONE4, NONE4, NONE4
+
+_Static_assert(UM_SMALL_BINS == 64, "the initialiser has 64 entries");
+_Static_assert(sizeof(um_tls_block) <= 640, "static TLS is scarce where the library is loaded by dlopen");
+
+__thread um_tls_block um_tls
+    __attribute__((tls_model("initial-exec"))) = {.bins = {NONE16, NONE16, NONE16, NONE16}};
+uint32_t um_heap_fork_gen;
+um_heap_folded um_heap_past;
+
+static um_lock registry; /* rank: before the orphan lock */
+static um_heap *all, *free_heaps;
+static um_heap first_heap; /* the first thread's: no memory is needed to make it */
+static bool first_used;
+
+static um_heap shared_heap;
+static um_lock shared_lock; /* rank: first */
+
+static void open_heap(um_heap *h, uintptr_t owner) {
+    h->owner = owner;
+    h->fork_gen = um_heap_fork_gen;
+    h->armed = false;
+    h->keepers = 0;
+    h->ticks = 0;
+    for (unsigned c = 0; c < UM_CLASSES; c++) {
+        um_bin *bin = &h->bins[c];
+        bin->current = &um_span_none;
+        bin->avail = bin->full = NULL;
+        bin->frees = 0;
+        bin->refills = bin->flushes = bin->heat = 0;
+    }
+    h->live = true;
+    /* release: pairs with A2's peers; a stale pusher finds an open stack with the heap ready behind it */
+    atomic_store_explicit(&h->pending, NULL, memory_order_release);
+}
+
+/* Under the registry's lock. */
+static um_heap *make_heap(void) {
+    um_heap *h = free_heaps;
+    if (h) {
+        free_heaps = h->next_free;
+        UM_COUNT_ADD(heaps_reused, 1);
+        return h;
+    }
+    if (!first_used) {
+        first_used = true;
+        h = &first_heap;
+    } else {
+        h = um_space_meta(0, um_round_up(sizeof *h, UM_CACHE_LINE_BYTES));
+    }
+    if (h) {
+        h->next = all;
+        all = h;
+        UM_COUNT_ADD(heaps_created, 1);
+    }
+    return h;
+}
+
+um_heap *um_heap_get(void) {
+    uintptr_t me = um_thread_id();
+    um_heap *h;
+    if (um_tls.heap)
+        return um_tls.heap;
+    if (um_tls.exited)
+        return NULL;
+    um_lock_take(&registry);
+    if (um_space_init() != 0) {
+        um_lock_drop(&registry);
+        return NULL;
+    }
+    /* Allocations before the loader has initialised thread-local storage leave a heap that the storage
+     * forgot. */
+    if (first_heap.live && first_heap.owner == me) {
+        h = &first_heap;
+    } else {
+        h = make_heap();
+        if (h)
+            open_heap(h, me);
+    }
+    um_lock_drop(&registry);
+    if (!h)
+        return NULL;
+    um_tls.heap = h;
+    um_heap_sync_tls(h);
+    return h;
+}
+
+static void give_all(um_heap *h, um_span **queue) {
+    while (*queue) {
+        um_span *s = *queue;
+        um_queue_remove(queue, s);
+        um_orphan_give(h, s);
+    }
+}
+
+static void fold(um_heap *h) {
+    for (unsigned c = 0; c < UM_CLASSES; c++) {
+        um_class_stats *sum = &um_heap_past.classes[c];
+        sum->frees += h->bins[c].frees;
+        sum->refills += h->bins[c].refills;
+        sum->flushes += h->bins[c].flushes;
+    }
+    UM_COUNT_ADD(remote_frees, h->remote_frees);
+    UM_COUNT_ADD(remote_batches, h->remote_batches);
+    UM_COUNT_ADD(large_cache_hits, h->large_hits);
+    h->remote_frees = h->remote_batches = h->large_hits = 0;
+}
+
+void um_heap_exit(um_heap *h) {
+    um_tls.heap = NULL;
+    um_tls.exited = 1;
+    for (unsigned i = 0; i < UM_SMALL_BINS; i++)
+        um_tls.bins[i] = &um_span_none;
+    um_heap_flush(h);
+    /* A2: whoever comes later finds the stack closed and leaves his blocks on the slab, which we take below.
+     */
+    um_heap_drain(h, atomic_exchange_explicit(&h->pending, UM_PENDING_CLOSED, memory_order_acq_rel));
+    for (unsigned c = 0; c < UM_CLASSES; c++) {
+        um_bin *bin = &h->bins[c];
+        um_span *s = bin->current;
+        bin->current = &um_span_none;
+        if (s != &um_span_none)
+            um_orphan_give(h, s);
+        give_all(h, &bin->avail);
+        give_all(h, &bin->full);
+    }
+    um_heap_flush_spares(h); /* draining may have emptied slabs */
+    um_lock_take(&registry);
+    fold(h);
+    h->live = false;
+    h->next_free = free_heaps;
+    free_heaps = h;
+    um_lock_drop(&registry);
+    um_space_trim_idle();
+}
+
+um_heap *um_heap_shared_lock(void) {
+    um_lock_take(&shared_lock);
+    if (!shared_heap.live) {
+        um_lock_take(&registry);
+        if (um_space_init() == 0) {
+            shared_heap.next = all;
+            all = &shared_heap;
+            open_heap(&shared_heap, 1); /* no thread pointer: every free to it is a remote one */
+        }
+        um_lock_drop(&registry);
+    }
+    return shared_heap.live ? &shared_heap : NULL;
+}
+
+void um_heap_shared_unlock(void) {
+    um_lock_drop(&shared_lock);
+}
+
+void um_heap_each(void (*f)(um_heap *h, void *ctx), void *ctx) {
+    um_lock_take(&registry);
+    for (um_heap *h = all; h; h = h->next)
+        f(h, ctx);
+    um_lock_drop(&registry);
+}
+
+void um_heap_lock_all(void) {
+    um_lock_take(&shared_lock);
+    um_lock_take(&registry);
+    um_lock_take(&um_orphan_lock);
+}
+
+void um_heap_unlock_all(void) {
+    um_lock_drop(&um_orphan_lock);
+    um_lock_drop(&registry);
+    um_lock_drop(&shared_lock);
+}
+
+void um_heap_child_after_fork(void) {
+    um_lock_reset(&um_orphan_lock);
+    um_lock_reset(&registry);
+    um_lock_reset(&shared_lock);
+    um_heap_fork_gen++;
+    if (um_tls.heap)
+        um_tls.heap->fork_gen = um_heap_fork_gen;
+    shared_heap.fork_gen = um_heap_fork_gen;
+}

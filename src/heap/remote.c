@@ -1,0 +1,121 @@
+/* Frees by threads that do not own the slab. Blocks of one slab are chained in a small direct-mapped buffer
+   of the freeing thread (no atomic instruction), and a chain goes over with one compare-and-swap on the
+   slab's remote word (R1). Whoever finds the word without PENDING sets it and so holds the token: he puts the
+   slab on its owner's pending stack (R2), once, however many chains follow. The owner takes the stack before
+   it asks for a new slab.
+
+   The stack's owner may exit meanwhile. Its stack is closed then; the token's holder looks at the word again
+   and finds an orphan, another owner, or (the exit is still under way) leaves the blocks to it: see
+   um_remote_deliver.
+
+   Bounds: a thread holds at most UM_OUT_SLOTS chains of 8 KiB (of one block where blocks are larger) in
+   transit. */
+#include "heap/heap.h"
+#include "os/fatal.h"
+#include "slab/remote.h"
+
+static void send(um_heap *h, um_out *o) {
+    um_span *s = o->slab;
+    h->remote_batches++;
+    h->remote_frees += o->count;
+    o->slab = NULL;
+    um_remote_push(s, o->head, o->tail, o->count);
+}
+
+/* The buffer's slot serves another slab, or none. */
+static UM_NOINLINE void start_chain(um_heap *h, um_out *o, um_span *s, um_block *b) {
+    if (o->slab)
+        send(h, o);
+    um_heap_tick(h);
+    o->slab = s;
+    o->head = o->tail = b;
+    o->count = 1;
+    o->room = s->transit - 1u;
+    b->next = um_list_end_block();
+    b->self = b;
+    if (o->room == 0)
+        send(h, o);
+}
+
+static UM_NOINLINE void send_full(um_heap *h, um_out *o) {
+    um_heap_tick(h);
+    send(h, o);
+}
+
+void um_remote_free(um_heap *h, um_span *s, um_block *b) {
+    um_out *o = &h->out[um_span_index(s) % UM_OUT_SLOTS];
+    if (um_unlikely(o->slab != s)) {
+        start_chain(h, o, s, b);
+        return;
+    }
+    b->next = o->head;
+    b->self = b;
+    o->head = b;
+    o->count++;
+    if (um_unlikely(--o->room == 0))
+        send_full(h, o);
+}
+
+void um_remote_flush(um_heap *h) {
+    for (unsigned i = 0; i < UM_OUT_SLOTS; i++)
+        if (h->out[i].slab)
+            send(h, &h->out[i]);
+}
+
+void um_remote_push(um_span *s, um_block *head, um_block *tail, unsigned count) {
+    um_heap *h = atomic_load_explicit(&s->heap, memory_order_acquire); /* A3: pairs with R3 */
+    uint64_t w, next;
+    if (um_unlikely(!um_slab_is_block(s, head)))
+        um_fatal("invalid free", head, s->block_bytes, "not the start of a block");
+    if (um_unlikely(h && h->fork_gen != um_heap_fork_gen))
+        um_orphan_salvage(s);
+    w = atomic_load_explicit(&s->remote, memory_order_relaxed); /* the swap decides */
+    do {
+        unsigned sum = um_remote_count(w) + count;
+        if (um_unlikely(sum > s->capacity))
+            um_fatal("double free", head, s->block_bytes, "more blocks came back than the slab has");
+        tail->next = um_remote_head(s, w);
+        next = (w & ~UM_REMOTE_LIST_MASK) | um_remote_list(s, head, sum);
+        if (!(w & UM_REMOTE_ORPHAN))
+            next |= UM_REMOTE_PENDING;
+        /* R1: release publishes the chain's links; pairs with A1 in heap.c and A4 in orphan.c. Acquire: a new
+           holder of the token writes pending_next after the old one read it. */
+    } while (!atomic_compare_exchange_weak_explicit(&s->remote, &w, next, memory_order_acq_rel,
+                                                    memory_order_relaxed));
+    if (w & UM_REMOTE_ORPHAN) {
+        if (um_remote_count(w) == 0 || um_remote_count(next) == s->carved)
+            um_orphan_look(s);
+    } else if (!(w & UM_REMOTE_PENDING)) {
+        um_remote_deliver(s);
+    }
+}
+
+static bool push_pending(um_heap *h, um_span *s) {
+    um_span *top = atomic_load_explicit(&h->pending, memory_order_relaxed); /* the swap decides */
+    do {
+        if (top == UM_PENDING_CLOSED)
+            return false;
+        s->pending_next = top;
+        /* R2: release publishes pending_next; pairs with A2 in heap.c and registry.c. */
+    } while (!atomic_compare_exchange_weak_explicit(&h->pending, &top, s, memory_order_release,
+                                                    memory_order_relaxed));
+    return true;
+}
+
+void um_remote_deliver(um_span *s) {
+    for (;;) {
+        uint64_t w =
+            atomic_load_explicit(&s->remote, memory_order_acquire); /* A5: pairs with R4, R5 in orphan.c */
+        um_heap *h = atomic_load_explicit(&s->heap, memory_order_acquire); /* A3 */
+        if (!(w & UM_REMOTE_ORPHAN) && h && push_pending(h, s))
+            return;
+        /* An orphan, or the owner is about to make it one and will then take what is on the word: give the
+           token back. If the word changed meanwhile, the slab may have an owner that must be told. */
+        if (atomic_compare_exchange_strong_explicit(&s->remote, &w, w & ~UM_REMOTE_PENDING,
+                                                    memory_order_acq_rel, memory_order_relaxed)) {
+            if (w & UM_REMOTE_ORPHAN)
+                um_orphan_look(s);
+            return;
+        }
+    }
+}

@@ -1,0 +1,34 @@
+/* Misuse of the allocator ends the program with one line. No allocation, no locks: the heap may be in any
+ * state. */
+#include "os/fatal.h"
+#include "os/os.h"
+#include "base/text.h"
+
+static void to_stderr(void *ctx, const char *bytes, size_t n) {
+    (void)ctx;
+    (void)um_os_write(2, bytes, n); /* nowhere to report to */
+}
+
+void um_fatal(const char *kind, const void *address, size_t block_bytes, const char *detail) {
+    um_text t;
+    um_text_init(&t, to_stderr, NULL);
+    um_text_str(&t, "umalloc: ");
+    um_text_str(&t, kind);
+    um_text_str(&t, ": ");
+    um_text_hex(&t, (uintptr_t)address);
+    if (block_bytes || detail) {
+        um_text_str(&t, " (");
+        if (block_bytes) {
+            um_text_u64(&t, block_bytes);
+            um_text_str(&t, "-byte block");
+        }
+        if (block_bytes && detail)
+            um_text_str(&t, ", ");
+        if (detail)
+            um_text_str(&t, detail);
+        um_text_char(&t, ')');
+    }
+    um_text_char(&t, '\n');
+    um_text_flush(&t);
+    um_os_abort();
+}

@@ -1,0 +1,13 @@
+/* The last words: one line on stderr, then abort. Kinds and form are part of the contract and tested
+ * verbatim. */
+#ifndef UM_FATAL_H
+#define UM_FATAL_H
+
+#include "base/base.h"
+
+/* `umalloc: KIND: 0xADDRESS (DETAIL)`; block_bytes 0 leaves the block's size out, detail may be NULL.
+   With size: `umalloc: KIND: 0xADDRESS (N-byte block, DETAIL)`. */
+UM_HIDDEN _Noreturn void um_fatal(const char *kind, const void *address, size_t block_bytes,
+                                  const char *detail);
+
+#endif

@@ -1,0 +1,34 @@
+/* A lock of three states on a futex: 0 free, 1 held, 2 held with sleepers. Own because pthread_mutex may be
+   wrapped by another preload that allocates. Ranks (docs/concurrency.md) are taken in rising order only. */
+#ifndef UM_LOCK_H
+#define UM_LOCK_H
+
+#include "base/base.h"
+
+typedef struct um_lock {
+    _Atomic(uint32_t) word;
+} um_lock;
+
+UM_HIDDEN void um_lock_slow(um_lock *l);
+UM_HIDDEN void um_unlock_slow(um_lock *l);
+
+UM_INLINE void um_lock_take(um_lock *l) {
+    uint32_t free_word = 0;
+    /* L1: acquire pairs with the release in um_lock_drop (L2). */
+    if (um_unlikely(!atomic_compare_exchange_strong_explicit(&l->word, &free_word, 1, memory_order_acquire,
+                                                             memory_order_relaxed)))
+        um_lock_slow(l);
+}
+
+UM_INLINE void um_lock_drop(um_lock *l) {
+    /* L2: release publishes what the lock guards; pairs with L1. */
+    if (um_unlikely(atomic_exchange_explicit(&l->word, 0, memory_order_release) == 2))
+        um_unlock_slow(l);
+}
+
+/* For the child of fork only: no other thread exists. */
+UM_INLINE void um_lock_reset(um_lock *l) {
+    atomic_store_explicit(&l->word, 0, memory_order_relaxed); /* single thread */
+}
+
+#endif

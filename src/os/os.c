@@ -1,0 +1,269 @@
+/* Every system call of the library. Calls go to the kernel directly: a second preload may wrap the libc
+   functions and allocate inside its wrappers, and none of them may change errno. getauxval and clock_gettime
+   are the exceptions: libc answers both without the kernel, from memory it has before the first relocation.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "os/os.h"
+
+#include <elf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <signal.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
+
+#ifndef MAP_FIXED_NOREPLACE
+#define MAP_FIXED_NOREPLACE 0x100000
+#endif
+
+size_t um_os_page_bytes;
+bool um_os_space_limited;
+um_os_call_counts um_os_calls;
+
+/* relaxed: a counter, nobody synchronises on it */
+#define UM_OS_COUNT(id) ((void)atomic_fetch_add_explicit(&um_os_calls.id, 1, memory_order_relaxed))
+
+/* Result as the kernel gives it: -4095..-1 are negated errno values. */
+static long kernel(long nr, long a, long b, long c, long d, long e, long f) {
+    long ret;
+#if defined(__x86_64__)
+    register long r10 __asm__("r10") = d;
+    register long r8 __asm__("r8") = e;
+    register long r9 __asm__("r9") = f;
+    __asm__ volatile("syscall"
+                     : "=a"(ret)
+                     : "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+                     : "rcx", "r11", "memory");
+#elif defined(__aarch64__)
+    register long x8 __asm__("x8") = nr;
+    register long x0 __asm__("x0") = a;
+    register long x1 __asm__("x1") = b;
+    register long x2 __asm__("x2") = c;
+    register long x3 __asm__("x3") = d;
+    register long x4 __asm__("x4") = e;
+    register long x5 __asm__("x5") = f;
+    __asm__ volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5) : "memory");
+    ret = x0;
+#else
+#error "umalloc knows the system call convention of x86-64 and arm64 only"
+#endif
+    return ret;
+}
+
+static bool failed(long ret) {
+    return (unsigned long)ret >= (unsigned long)-4095;
+}
+
+static int error_of(long ret) {
+    return failed(ret) ? (int)-ret : 0;
+}
+
+void um_os_init(void) {
+    struct rlimit lim = {RLIM_INFINITY, RLIM_INFINITY};
+    if (um_os_page_bytes)
+        return;
+    (void)kernel(SYS_prlimit64, 0, RLIMIT_AS, 0, (long)&lim, 0, 0); /* unreadable: taken as unlimited */
+    um_os_space_limited = lim.rlim_cur != RLIM_INFINITY;
+    um_os_page_bytes = getauxval(AT_PAGESZ);
+}
+
+uintptr_t um_os_address_span(void) {
+    /* AT_RANDOM points into the main thread's stack, which the kernel puts at the top of the address space.
+     */
+    uintptr_t top = getauxval(AT_RANDOM);
+    return (uintptr_t)2 << um_log2_floor(top | UM_GIB);
+}
+
+/* Executables load at 2/3 of the address space or low, libraries and anonymous mappings from the top
+   downwards: the third quarter's end is far from all. The low bits of the stack's place carry the kernel's
+   randomness over. */
+uintptr_t um_os_window_hint(size_t bytes, unsigned attempt) {
+    uintptr_t span = um_os_address_span();
+    uintptr_t random = (getauxval(AT_RANDOM) >> 4) * 0x9E3779B97F4A7C15ull;
+    uintptr_t shift = (random >> 20) % um_max(span / 16, UM_GIB);
+    uintptr_t place = attempt == 0 ? span / 4 * 3 : attempt == 1 ? span / 2 : span / 8 * 3;
+    (void)bytes;
+    return um_round_down(place + shift, UM_GIB);
+}
+
+static int map(uintptr_t at, size_t bytes, int prot, int extra, uintptr_t *out) {
+    long ret;
+    UM_OS_COUNT(mmap_calls);
+    ret = kernel(SYS_mmap, (long)at, (long)bytes, prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | extra,
+                 -1, 0);
+    if (failed(ret))
+        return error_of(ret);
+    *out = (uintptr_t)ret;
+    return 0;
+}
+
+int um_os_map_at(uintptr_t at, size_t bytes) {
+    uintptr_t got;
+    int err = map(at, bytes, PROT_READ | PROT_WRITE, MAP_FIXED_NOREPLACE, &got);
+    if (err)
+        return err;
+    if (got == at)
+        return 0;
+    (void)um_os_unmap(got, bytes); /* kernels before 4.17 take the address as a hint */
+    return EEXIST;
+}
+
+int um_os_map(size_t bytes, uintptr_t *out) {
+    return map(0, bytes, PROT_READ | PROT_WRITE, 0, out);
+}
+
+int um_os_reserve(size_t bytes, uintptr_t *out) {
+    return map(0, bytes, PROT_NONE, 0, out);
+}
+
+int um_os_remap_zero(uintptr_t at, size_t bytes) {
+    uintptr_t got;
+    return map(at, bytes, PROT_READ | PROT_WRITE, MAP_FIXED, &got);
+}
+
+int um_os_unmap(uintptr_t at, size_t bytes) {
+    UM_OS_COUNT(munmap_calls);
+    return error_of(kernel(SYS_munmap, (long)at, (long)bytes, 0, 0, 0, 0));
+}
+
+int um_os_purge(uintptr_t at, size_t bytes) {
+    UM_OS_COUNT(madvise_calls);
+    return error_of(kernel(SYS_madvise, (long)at, (long)bytes, MADV_DONTNEED, 0, 0, 0));
+}
+
+int um_os_move(uintptr_t from, size_t bytes, uintptr_t to) {
+    UM_OS_COUNT(mremap_calls);
+    return error_of(
+        kernel(SYS_mremap, (long)from, (long)bytes, (long)bytes, MREMAP_MAYMOVE | MREMAP_FIXED, (long)to, 0));
+}
+
+void um_os_hugepage(uintptr_t at, size_t bytes, bool want) {
+    UM_OS_COUNT(madvise_calls);
+    (void)kernel(SYS_madvise, (long)at, (long)bytes, want ? MADV_HUGEPAGE : MADV_NOHUGEPAGE, 0, 0,
+                 0); /* advice */
+}
+
+uint64_t um_os_now_ms(void) {
+    struct timespec ts = {0, 0};
+    if (clock_gettime(CLOCK_MONOTONIC_COARSE, &ts) != 0)
+        return 1;
+    return (uint64_t)ts.tv_sec * 1000u + (uint64_t)ts.tv_nsec / 1000000u + 1;
+}
+
+uint32_t um_os_pid(void) {
+    return (uint32_t)kernel(SYS_getpid, 0, 0, 0, 0, 0, 0);
+}
+
+bool um_os_is_main_thread(void) {
+    return kernel(SYS_gettid, 0, 0, 0, 0, 0, 0) == kernel(SYS_getpid, 0, 0, 0, 0, 0, 0);
+}
+
+bool um_os_secure(void) {
+    return getauxval(AT_SECURE) != 0;
+}
+
+int um_os_write(int fd, const char *bytes, size_t n) {
+    while (n) {
+        long ret = kernel(SYS_write, fd, (long)bytes, (long)n, 0, 0, 0);
+        if (ret == -EINTR)
+            continue;
+        if (failed(ret))
+            return error_of(ret);
+        bytes += ret;
+        n -= (size_t)ret;
+    }
+    return 0;
+}
+
+int um_os_create(const char *path) {
+    return (int)kernel(SYS_openat, AT_FDCWD, (long)path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY,
+                       0644, 0, 0);
+}
+
+int um_os_dup_high(int fd) {
+    struct rlimit lim = {1024, 1024};
+    long low;
+    (void)kernel(SYS_prlimit64, 0, RLIMIT_NOFILE, 0, (long)&lim, 0, 0); /* unreadable: the usual 1024 */
+    low = (long)um_min(lim.rlim_cur, 1024) - 24;
+    return (int)kernel(SYS_fcntl, fd, F_DUPFD_CLOEXEC, low > 3 ? low : 3, 0, 0, 0);
+}
+
+void um_os_close(int fd) {
+    (void)kernel(SYS_close, fd, 0, 0, 0, 0, 0); /* nothing to be done about an error */
+}
+
+int um_os_file_id(int fd, uint64_t id[2]) {
+    struct stat st;
+    long ret = kernel(SYS_fstat, fd, (long)&st, 0, 0, 0, 0);
+    if (failed(ret))
+        return error_of(ret);
+    id[0] = st.st_dev;
+    id[1] = st.st_ino;
+    return 0;
+}
+
+size_t um_os_resident(void) {
+    char text[128];
+    size_t pages = 0, i = 0;
+    long n, fd = kernel(SYS_openat, AT_FDCWD, (long)"/proc/self/statm", O_RDONLY | O_CLOEXEC, 0, 0, 0);
+    if (failed(fd))
+        return 0;
+    n = kernel(SYS_read, fd, (long)text, sizeof text - 1, 0, 0, 0);
+    um_os_close((int)fd);
+    if (n <= 0)
+        return 0;
+    text[n] = 0;
+    while (text[i] && text[i] != ' ') /* the first figure is the address space */
+        i++;
+    for (i += text[i] == ' '; text[i] >= '0' && text[i] <= '9'; i++)
+        pages = pages * 10 + (size_t)(text[i] - '0');
+    return pages * um_os_page_bytes;
+}
+
+const char *um_os_program(void) {
+    const char *path = (const char *)getauxval(AT_EXECFN);
+    const char *name = path ? path : "unknown";
+    for (const char *c = name; *c; c++)
+        if (*c == '/' && c[1])
+            name = c + 1;
+    return name;
+}
+
+void um_os_wait(_Atomic(uint32_t) *word, uint32_t seen) {
+    (void)kernel(SYS_futex, (long)word, FUTEX_WAIT_PRIVATE, seen, 0, 0,
+                 0); /* any return: the caller looks again */
+}
+
+void um_os_wake_one(_Atomic(uint32_t) *word) {
+    (void)kernel(SYS_futex, (long)word, FUTEX_WAKE_PRIVATE, 1, 0, 0, 0); /* cannot fail on a mapped word */
+}
+
+void um_os_abort(void) {
+    /* As abort(3), without its locks: the default action of SIGABRT even where it is blocked or ignored. */
+    struct {
+        void (*handler)(int);
+        unsigned long flags;
+        void (*restorer)(void);
+        uint64_t mask;
+    } plain = {SIG_DFL, 0, NULL, 0};
+    uint64_t abrt = 1ull << (SIGABRT - 1);
+    long pid = kernel(SYS_getpid, 0, 0, 0, 0, 0, 0), tid = kernel(SYS_gettid, 0, 0, 0, 0, 0, 0);
+    (void)kernel(SYS_rt_sigprocmask, SIG_UNBLOCK, (long)&abrt, 0, sizeof abrt, 0, 0);
+    (void)kernel(SYS_tgkill, pid, tid, SIGABRT, 0, 0,
+                 0); /* the program's handler, if it has one, runs here */
+    (void)kernel(SYS_rt_sigaction, SIGABRT, (long)&plain, 0, sizeof abrt, 0, 0);
+    (void)kernel(SYS_tgkill, pid, tid, SIGABRT, 0, 0, 0);
+    um_os_exit(127);
+}
+
+void um_os_exit(int status) {
+    for (;;)
+        (void)kernel(SYS_exit_group, status, 0, 0, 0, 0, 0);
+}

@@ -1,0 +1,69 @@
+/* os: every system call of the library, each with its contract. Results are 0 or an errno value; errno itself
+   is never changed by this layer. All functions are async-signal-safe. */
+#ifndef UM_OS_H
+#define UM_OS_H
+
+#include "base/base.h"
+
+/* const after init: bytes of an OS page, read from the auxiliary vector by um_os_init (idempotent). */
+extern UM_HIDDEN size_t um_os_page_bytes;
+/* const after init: RLIMIT_AS was finite at start, so address space is worth giving back. */
+extern UM_HIDDEN bool um_os_space_limited;
+UM_HIDDEN void um_os_init(void);
+
+/* Calls made since the start; relaxed counters, read by the report. */
+typedef struct um_os_call_counts {
+    _Atomic(uint64_t) mmap_calls, munmap_calls, mremap_calls, madvise_calls;
+} um_os_call_counts;
+extern UM_HIDDEN um_os_call_counts um_os_calls;
+
+/* An address where windows of `bytes` are likely free, aligned to 1 GiB; nothing is mapped. `attempt` counts
+   from 0 and gives other places. */
+UM_HIDDEN uintptr_t um_os_window_hint(size_t bytes, unsigned attempt);
+/* Highest user address plus one, a power of two. */
+UM_HIDDEN uintptr_t um_os_address_span(void);
+
+/* Maps zeroed private read-write memory at exactly `at`; EEXIST where something is mapped there already. */
+UM_HIDDEN int um_os_map_at(uintptr_t at, size_t bytes);
+/* The same where the kernel chooses. */
+UM_HIDDEN int um_os_map(size_t bytes, uintptr_t *out);
+/* Reserves address space without access where the kernel chooses. */
+UM_HIDDEN int um_os_reserve(size_t bytes, uintptr_t *out);
+/* Replaces what is mapped there (the caller owns it) by zeroed private read-write memory. */
+UM_HIDDEN int um_os_remap_zero(uintptr_t at, size_t bytes);
+UM_HIDDEN int um_os_unmap(uintptr_t at, size_t bytes);
+/* Gives the pages back. On 0 they read as zero next. EINVAL where they are locked: contents unchanged. */
+UM_HIDDEN int um_os_purge(uintptr_t at, size_t bytes);
+/* Moves pages without copying; [to, to + bytes) is replaced, [from, from + bytes) is unmapped after. */
+UM_HIDDEN int um_os_move(uintptr_t from, size_t bytes, uintptr_t to);
+/* Advice only: failure is harmless. */
+UM_HIDDEN void um_os_hugepage(uintptr_t at, size_t bytes, bool want);
+
+/* Monotonic milliseconds (coarse, some ms), never 0. */
+UM_HIDDEN uint64_t um_os_now_ms(void);
+UM_HIDDEN uint32_t um_os_pid(void);
+UM_HIDDEN bool um_os_is_main_thread(void);
+UM_HIDDEN bool um_os_secure(void); /* AT_SECURE */
+
+/* Writes all bytes, retrying EINTR. */
+UM_HIDDEN int um_os_write(int fd, const char *bytes, size_t n);
+/* fd >= 0, or a negated errno value. Truncates or creates (0644), close-on-exec, never follows into a tty. */
+UM_HIDDEN int um_os_create(const char *path);
+/* Duplicate with close-on-exec and a high number; or a negated errno value. */
+UM_HIDDEN int um_os_dup_high(int fd);
+UM_HIDDEN void um_os_close(int fd);
+/* Names the file behind fd; 0 or an errno value. */
+UM_HIDDEN int um_os_file_id(int fd, uint64_t id[2]);
+/* Resident bytes of the process as the kernel counts them (/proc/self/statm), 0 if unreadable. */
+UM_HIDDEN size_t um_os_resident(void);
+/* Base name of the program, from AT_EXECFN; never NULL. */
+UM_HIDDEN const char *um_os_program(void);
+
+/* Sleeps while *word == seen; spurious returns happen. */
+UM_HIDDEN void um_os_wait(_Atomic(uint32_t) *word, uint32_t seen);
+UM_HIDDEN void um_os_wake_one(_Atomic(uint32_t) *word);
+
+UM_HIDDEN _Noreturn void um_os_abort(void);
+UM_HIDDEN _Noreturn void um_os_exit(int status); /* exit_group: no handlers run */
+
+#endif

@@ -1,0 +1,40 @@
+/* The remote word of a slab: everything that threads other than the owner change, in 64 bits, so that one
+   compare-and-swap tells who owned the slab when the blocks arrived.
+
+     bits  0-15  block number (from 1) of the newest remotely freed block, 0 if none
+     bits 16-31  how many there are
+     bit     32  PENDING: a token. Its holder will see that the owner looks at the slab: it is in the owner's
+   pending stack, or in the hands of one thread that is about to put it there. A slab with it is never given
+   back. bit     33  ORPHAN: no owner. The list above then holds all free blocks bits 40-63  epoch: rises
+   whenever the slab changes hands
+
+   Partners (docs/concurrency.md): R1 push, release: publishes the chain's links. A1 take, acquire: the owner
+   reads them. */
+#ifndef UM_REMOTE_H
+#define UM_REMOTE_H
+
+#include "slab/slab.h"
+
+#define UM_REMOTE_HEAD_MASK   0xffffull
+#define UM_REMOTE_COUNT_SHIFT 16u
+#define UM_REMOTE_COUNT_MASK  (0xffffull << UM_REMOTE_COUNT_SHIFT)
+#define UM_REMOTE_PENDING     (1ull << 32)
+#define UM_REMOTE_ORPHAN      (1ull << 33)
+#define UM_REMOTE_EPOCH_ONE   (1ull << 40)
+#define UM_REMOTE_LIST_MASK   (UM_REMOTE_HEAD_MASK | UM_REMOTE_COUNT_MASK)
+
+UM_INLINE unsigned um_remote_count(uint64_t w) {
+    return (unsigned)((w & UM_REMOTE_COUNT_MASK) >> UM_REMOTE_COUNT_SHIFT);
+}
+
+/* The list's first block, or the end mark. */
+UM_INLINE um_block *um_remote_head(const um_span *s, uint64_t w) {
+    uint64_t n = w & UM_REMOTE_HEAD_MASK;
+    return n ? (um_block *)(um_span_start(s) + (n - 1) * s->block_bytes) : um_list_end_block();
+}
+
+UM_INLINE uint64_t um_remote_list(const um_span *s, const um_block *head, unsigned count) {
+    return (um_slab_index(s, head) + 1ull) | (uint64_t)count << UM_REMOTE_COUNT_SHIFT;
+}
+
+#endif

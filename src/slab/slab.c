@@ -1,0 +1,90 @@
+/* Blocks in a slab: cutting, numbering, checking. Only the owner calls these, but um_slab_index and
+   um_slab_is_block, which read what is constant while the slab lives (and `carved`, which a caller that owns
+   nothing may see too small only for blocks it cannot hold). */
+#include "slab/slab.h"
+#include "os/fatal.h"
+#include "os/os.h"
+
+#define CARVE_BYTES_MIN 4096u
+
+const um_block um_list_end = {NULL, NULL};
+um_span um_span_none = {.list = (um_block *)(uintptr_t)&um_list_end, .countdown = UM_COUNTDOWN_NEVER};
+
+unsigned um_slab_index(const um_span *s, const void *p) {
+    uint32_t offset = (uint32_t)((uintptr_t)p & (UM_SLOT_BYTES - 1));
+    return offset / s->block_bytes;
+}
+
+bool um_slab_is_block(const um_span *s, const void *p) {
+    uint32_t offset = (uint32_t)((uintptr_t)p & (UM_SLOT_BYTES - 1));
+    return offset % s->block_bytes == 0 && offset / s->block_bytes < s->capacity;
+}
+
+void um_slab_init(um_span *s, unsigned class_id) {
+    s->list = um_list_end_block();
+    s->countdown = s->mark = UM_COUNTDOWN_NEVER;
+    s->block_bytes = um_class_bytes[class_id];
+    s->class_id = (uint8_t)class_id;
+    s->capacity = (uint16_t)(UM_SLOT_BYTES / s->block_bytes);
+    s->carved = 0;
+    s->place = UM_PLACE_NONE;
+    s->next = s->prev = NULL;
+    /* A chain in transit holds at most 8 KiB, and at least one block. */
+    s->transit = (uint8_t)um_max(1, um_min(32, 8192 / s->block_bytes));
+    atomic_store_explicit(&s->remote, 0, memory_order_relaxed); /* nobody has a block of it */
+    um_span_set_kind(s, UM_SPAN_SLAB);
+}
+
+bool um_slab_carve(um_span *s) {
+    unsigned from = s->carved, left = s->capacity - from;
+    size_t bytes = s->block_bytes;
+    unsigned n = (unsigned)um_max(1, um_min(left, CARVE_BYTES_MIN / bytes));
+    char *at = um_span_start(s) + from * bytes;
+    um_block *first = (um_block *)at;
+    if (left == 0)
+        return false;
+    /* Counted before the list shows them: a fork between the two loses blocks in the child, but hands none
+     * out twice. */
+    s->carved = (uint16_t)(from + n);
+    atomic_signal_fence(memory_order_release);
+    for (; --n; at += bytes) {
+        um_block *b = (um_block *)at;
+        b->next = (um_block *)(at + bytes);
+        b->self = b;
+    }
+    ((um_block *)at)->next = um_list_end_block();
+    ((um_block *)at)->self = (um_block *)at;
+    s->list = first;
+    return true;
+}
+
+size_t um_slab_touched(const um_span *s) {
+    size_t cut = um_min(um_round_up((size_t)s->carved * s->block_bytes, um_os_page_bytes), UM_SLOT_BYTES);
+    return um_max(cut, s->bytes);
+}
+
+unsigned um_slab_walk(const um_span *s, um_block **tail) {
+    unsigned n = 0;
+    um_block *last = NULL;
+    for (um_block *b = s->list; b != um_list_end_block(); b = b->next) {
+        if (((uintptr_t)b ^ (uintptr_t)um_span_start(s)) >= UM_SLOT_BYTES)
+            um_fatal("freed memory was written to", last ? (void *)last : (void *)um_span_start(s),
+                     s->block_bytes, "its free-list link is damaged");
+        if (!um_slab_is_block(s, b))
+            um_fatal("invalid free", b, s->block_bytes, "not the start of a block");
+        if (b->self != b)
+            um_fatal("freed memory was written to", b, s->block_bytes, NULL);
+        if (++n > s->carved)
+            um_fatal("double free", b, s->block_bytes, "it is on the free list twice");
+        last = b;
+    }
+    *tail = last;
+    return n;
+}
+
+void um_slab_damaged(const um_span *s, const void *block) {
+    if (((uintptr_t)block ^ (uintptr_t)um_span_start(s)) >= UM_SLOT_BYTES)
+        um_fatal("freed memory was written to", um_span_start(s), s->block_bytes,
+                 "a free-list link in its slab is damaged");
+    um_fatal("double free or write after free", block, s->block_bytes, NULL);
+}

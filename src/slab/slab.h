@@ -1,0 +1,46 @@
+/* slab: one slot cut into equal blocks of a size class. Blocks are cut lazily, an OS page's worth at a time,
+   so a slab costs the memory that was asked of it. */
+#ifndef UM_SLAB_H
+#define UM_SLAB_H
+
+#include "slab/classes.h"
+#include "space/span.h"
+
+typedef enum um_slab_place {
+    UM_PLACE_NONE,    /* in no queue: being made or given back */
+    UM_PLACE_CURRENT, /* serves its class's bin */
+    UM_PLACE_AVAIL,   /* has free blocks, waits its turn */
+    UM_PLACE_FULL,    /* had none when it was parked */
+    UM_PLACE_ORPHAN,  /* without owner */
+} um_slab_place;
+
+#define UM_COUNTDOWN_NEVER 0x40000000u
+
+/* Ends every list of free blocks. Its self mark is not its own address, so the pop of an empty list fails the
+   one test that the pop of a damaged block fails, and malloc's fast path needs no other. Never written. */
+extern UM_HIDDEN const um_block um_list_end;
+/* Stands where no slab is: an empty list. Never written on any path that finds list == the end mark. */
+extern UM_HIDDEN um_span um_span_none;
+
+UM_INLINE um_block *um_list_end_block(void) {
+    return (um_block *)(uintptr_t)&um_list_end;
+}
+
+/* Number of the block that p points into. */
+UM_HIDDEN unsigned um_slab_index(const um_span *s, const void *p);
+/* p is the start of a block that was cut. */
+UM_HIDDEN bool um_slab_is_block(const um_span *s, const void *p);
+
+/* Makes an allocated one-slot span a slab without an owner; nothing is cut yet. */
+UM_HIDDEN void um_slab_init(um_span *s, unsigned class_id);
+/* Cuts more blocks and puts them on the empty list. False: all are cut. */
+UM_HIDDEN bool um_slab_carve(um_span *s);
+/* Bytes from the start that may have been touched. */
+UM_HIDDEN size_t um_slab_touched(const um_span *s);
+/* Blocks on the local list and its last block (NULL if none). Aborts on a damaged list: a block that is none,
+   not cut, or met twice. */
+UM_HIDDEN unsigned um_slab_walk(const um_span *s, um_block **tail);
+/* The list's first block fails its mark: says what it was and aborts. */
+UM_HIDDEN _Noreturn void um_slab_damaged(const um_span *s, const void *block);
+
+#endif

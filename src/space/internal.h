@@ -1,0 +1,39 @@
+/* Shared by the files of this layer only. */
+#ifndef UM_SPACE_INTERNAL_H
+#define UM_SPACE_INTERNAL_H
+
+#include "space/bins.h"
+#include "space/space.h"
+#include "space/window.h"
+
+/* As um_hugepages_mode; asserted equal in purge.c. */
+enum { UM_SPACE_HUGE_AUTO, UM_SPACE_HUGE_OFF, UM_SPACE_HUGE_THP, UM_SPACE_HUGE_ALWAYS };
+
+/* All fields under `lock`, but the two atomics. */
+typedef struct um_space {
+    um_lock lock;
+    uint8_t node;                        /* const after init */
+    size_t first_slot;                   /* first ever opened */
+    size_t open_slot, region_end;        /* fresh memory comes from here */
+    size_t opened_slots, unmapped_slots; /* ever opened; of them given back with their addresses */
+    size_t active_slots, dirty_bytes;
+    size_t peak_now, peak_before, peak_ever; /* of active bytes: this interval, the last; of active + dirty */
+    uint64_t interval_ms;                    /* start of this interval */
+    uint64_t purge_again_ms;                 /* the kernel refused to purge: not before this */
+    um_span *oldest, *youngest;              /* dirty spans by age */
+    um_bins bins[UM_STATES];
+} um_space;
+
+extern UM_HIDDEN um_space um_spaces[UM_NODES_MAX];
+/* Active and dirty bytes of all spaces. Relaxed: a counter. */
+extern UM_HIDDEN _Atomic(size_t) um_space_footprint;
+/* Dirty bytes of all spaces. Relaxed: a hint. */
+extern UM_HIDDEN _Atomic(size_t) um_space_dirty;
+
+UM_HIDDEN void um_space_detach_locked(um_space *sp, um_span *s);
+UM_HIDDEN void um_space_insert_locked(um_space *sp, um_span *s, um_span_state state, size_t bytes);
+/* Bytes that may be dirty now. */
+UM_HIDDEN size_t um_space_budget_locked(const um_space *sp);
+UM_HIDDEN void um_space_purge_excess(um_space *sp);
+
+#endif

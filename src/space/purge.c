@@ -1,0 +1,131 @@
+/* Giving memory back. Two rules: active + dirty never exceeds what the program itself needed within the last
+   interval (its recent peak of active, or a small floor), enforced where spans are freed or taken; and what
+   lay dirty for decay_ms goes whatever the budget, when some thread comes by (um_space_tick). MADV_DONTNEED,
+   because MADV_FREE'd pages still count as resident. The call happens outside the lock on a span that is
+   marked BUSY, so that nobody takes or merges it. */
+#include "space/internal.h"
+#include "conf/counters.h"
+#include "conf/options.h"
+#include "os/os.h"
+
+#define BUDGET_FLOOR    (4 * UM_MIB)
+#define IDLE_FLOOR      (UM_MIB)
+#define UNEASY          (8 * UM_MIB)
+#define REFUSED_WAIT_MS 1000u
+#define UNMAP_SLOTS     16u /* where addresses are scarce, spans of 1 MiB and more give theirs back too */
+
+_Static_assert((int)UM_SPACE_HUGE_AUTO == (int)UM_HUGEPAGES_AUTO &&
+                   (int)UM_SPACE_HUGE_OFF == (int)UM_HUGEPAGES_OFF &&
+                   (int)UM_SPACE_HUGE_THP == (int)UM_HUGEPAGES_THP &&
+                   (int)UM_SPACE_HUGE_ALWAYS == (int)UM_HUGEPAGES_ALWAYS,
+               "the space layer's names are the option's values");
+
+static _Atomic(uint64_t) next_tick_ms; /* relaxed: whoever moves it on does the work */
+
+size_t um_space_budget_locked(const um_space *sp) {
+    size_t active = sp->active_slots << UM_SLOT_SHIFT;
+    size_t peak = um_max(sp->peak_now, sp->peak_before);
+    if (um_space_setting.decay_ms == 0)
+        return 0;
+    if (um_space_setting.dirty_max)
+        return um_space_setting.dirty_max;
+    return um_max(BUDGET_FLOOR, peak - um_min(active, peak));
+}
+
+/* Purges one detached span and files it. False: the kernel refused, it is dirty still. */
+static bool purge_one(um_space *sp, um_span *s) {
+    uintptr_t at = (uintptr_t)um_span_start(s);
+    size_t bytes = (size_t)s->slots << UM_SLOT_SHIFT;
+    um_span_state state = UM_DIRTY;
+    if (um_os_space_limited && s->slots >= UNMAP_SLOTS && um_os_unmap(at, bytes) == 0)
+        state = UM_UNMAPPED;
+    else if (um_os_purge(at, bytes) == 0)
+        state = UM_CLEAN;
+    um_lock_take(&sp->lock);
+    um_space_insert_locked(sp, s, state, s->bytes);
+    if (state == UM_DIRTY)
+        sp->purge_again_ms = um_os_now_ms() + REFUSED_WAIT_MS;
+    um_lock_drop(&sp->lock);
+    if (state == UM_DIRTY) {
+        UM_COUNT_ADD(purge_failures, 1);
+        return false;
+    }
+    UM_COUNT_ADD(purges, 1);
+    UM_COUNT_ADD(purged_bytes, bytes);
+    return true;
+}
+
+/* Oldest first, while more than keep bytes are dirty or the oldest was freed before `before_ms`. */
+static bool purge(um_space *sp, size_t keep, uint64_t before_ms, bool retry_refused) {
+    bool any = false;
+    for (;;) {
+        um_span *s;
+        um_lock_take(&sp->lock);
+        s = sp->oldest;
+        if (s && !retry_refused && sp->purge_again_ms > um_os_now_ms())
+            s = NULL;
+        if (s && sp->dirty_bytes <= keep && s->freed_ms >= before_ms)
+            s = NULL;
+        if (s)
+            um_space_detach_locked(sp, s);
+        um_lock_drop(&sp->lock);
+        if (!s || !purge_one(sp, s))
+            return any;
+        any = true;
+    }
+}
+
+void um_space_purge_excess(um_space *sp) {
+    size_t keep;
+    um_lock_take(&sp->lock);
+    keep = um_space_budget_locked(sp);
+    um_lock_drop(&sp->lock);
+    (void)purge(sp, keep, 0, false);
+}
+
+void um_space_tick(void) {
+    uint64_t now = um_os_now_ms(), due = atomic_load_explicit(&next_tick_ms, memory_order_relaxed);
+    uint64_t decay = um_space_setting.decay_ms;
+    if (now < due || !atomic_compare_exchange_strong_explicit(&next_tick_ms, &due, now + decay / 8 + 1,
+                                                              memory_order_relaxed, memory_order_relaxed))
+        return;
+    for (unsigned i = 0; i < UM_NODES_MAX; i++) {
+        um_space *sp = &um_spaces[i];
+        size_t keep;
+        um_lock_take(&sp->lock);
+        if (now - sp->interval_ms >= decay) {
+            bool stale = now - sp->interval_ms >= 2 * decay;
+            size_t active = sp->active_slots << UM_SLOT_SHIFT;
+            sp->peak_before = stale ? active : sp->peak_now;
+            sp->peak_now = active;
+            sp->interval_ms = now;
+        }
+        keep = um_space_budget_locked(sp);
+        um_lock_drop(&sp->lock);
+        (void)purge(sp, keep, now > decay ? now - decay : 0, false);
+    }
+}
+
+bool um_space_trim(size_t keep_bytes) {
+    bool any = false;
+    for (unsigned i = 0; i < UM_NODES_MAX; i++)
+        any |= purge(&um_spaces[i], keep_bytes, 0, true);
+    return any;
+}
+
+void um_space_trim_idle(void) {
+    for (unsigned i = 0; i < UM_NODES_MAX; i++) {
+        um_space *sp = &um_spaces[i];
+        size_t keep;
+        um_lock_take(&sp->lock);
+        keep = um_max(IDLE_FLOOR, (sp->active_slots << UM_SLOT_SHIFT) / 4);
+        if (um_space_setting.dirty_max)
+            keep = um_space_setting.dirty_max;
+        um_lock_drop(&sp->lock);
+        (void)purge(sp, keep, 0, false);
+    }
+}
+
+bool um_space_uneasy(void) {
+    return atomic_load_explicit(&um_space_dirty, memory_order_relaxed) > UNEASY; /* hint */
+}

@@ -1,0 +1,498 @@
+/* The span allocator of each node. Invariants (um_space_check walks them):
+   - the opened slots of a node are partitioned into spans; the record of a span's first slot has its kind and
+   length;
+   - a free span has a boundary tag in its last slot, and no free neighbour of its own state;
+   - dirty spans are in the age list, oldest first, and dirty_bytes is the sum of their bytes.
+   Bounds: active + dirty stays within the recent peak of active, or a small floor; see purge.c. No system
+   call but the opening of fresh memory happens under the lock. */
+#include "space/internal.h"
+#include "os/os.h"
+
+#include <errno.h>
+
+#define GROW_SLOTS_MIN ((size_t)64)   /* 4 MiB: one page table, and small beside any program */
+#define GROW_SLOTS_MAX ((size_t)1024) /* 64 MiB */
+#define HUGE_FROM      (32 * UM_MIB) /* a heap this large gains from huge pages; below they only cost memory */
+#define SLOTS_MAX      ((size_t)1 << 28)
+
+um_space um_spaces[UM_NODES_MAX];
+um_space_settings um_space_setting = {.decay_ms = 1000};
+_Atomic(size_t) um_space_footprint;
+_Atomic(size_t) um_space_dirty;
+static um_lock window_lock; /* rank: after any space lock */
+
+static struct {
+    um_lock lock;
+    char *at;
+    size_t left, total;
+} meta;
+
+int um_space_init(void) {
+    um_os_init();
+    for (unsigned i = 0; i < UM_NODES_MAX; i++)
+        um_spaces[i].node = (uint8_t)i;
+    return um_window_init();
+}
+
+static size_t index_of_right(const um_span *s) {
+    return um_span_index(s) + s->slots;
+}
+
+static void set_tags(um_span *s) {
+    um_span *tail = s + s->slots - 1;
+    if (tail != s) {
+        tail->slots = s->slots;
+        um_span_set_kind(tail, UM_SPAN_FREE_TAIL);
+    }
+    um_span_set_kind(s, UM_SPAN_FREE);
+}
+
+static void clear_tags(um_span *s) {
+    um_span_set_kind(s + s->slots - 1, UM_SPAN_NONE);
+    um_span_set_kind(s, UM_SPAN_BUSY);
+}
+
+static void age_append(um_space *sp, um_span *s) {
+    s->age_next = NULL;
+    s->age_prev = sp->youngest;
+    if (s->age_prev)
+        s->age_prev->age_next = s;
+    else
+        sp->oldest = s;
+    sp->youngest = s;
+}
+
+static void age_remove(um_space *sp, um_span *s) {
+    if (s->age_next)
+        s->age_next->age_prev = s->age_prev;
+    else
+        sp->youngest = s->age_prev;
+    if (s->age_prev)
+        s->age_prev->age_next = s->age_next;
+    else
+        sp->oldest = s->age_next;
+}
+
+void um_space_detach_locked(um_space *sp, um_span *s) {
+    um_bins_remove(&sp->bins[s->state], s);
+    if (s->state == UM_DIRTY) {
+        age_remove(sp, s);
+        sp->dirty_bytes -= s->bytes;
+        atomic_fetch_sub_explicit(&um_space_footprint, s->bytes, memory_order_relaxed); /* counter */
+        atomic_fetch_sub_explicit(&um_space_dirty, s->bytes, memory_order_relaxed);     /* hint */
+    } else if (s->state == UM_UNMAPPED) {
+        sp->unmapped_slots -= s->slots;
+    }
+    clear_tags(s);
+}
+
+static void file_locked(um_space *sp, um_span *s) {
+    set_tags(s);
+    um_bins_insert(&sp->bins[s->state], s);
+    if (s->state == UM_DIRTY) {
+        age_append(sp, s);
+        sp->dirty_bytes += s->bytes;
+        atomic_fetch_add_explicit(&um_space_footprint, s->bytes, memory_order_relaxed); /* counter */
+        atomic_fetch_add_explicit(&um_space_dirty, s->bytes, memory_order_relaxed);     /* hint */
+    } else if (s->state == UM_UNMAPPED) {
+        sp->unmapped_slots += s->slots;
+    }
+}
+
+/* s is BUSY with its length set. Merges it with neighbours of the same state and files it. */
+void um_space_insert_locked(um_space *sp, um_span *s, um_span_state state, size_t bytes) {
+    size_t right = index_of_right(s);
+    um_span *r = um_space_window.table + right, *l = s - 1;
+    s->state = (uint8_t)state;
+    s->bytes = state == UM_DIRTY ? bytes : 0;
+    s->freed_ms = um_os_now_ms();
+    if (right < sp->open_slot && um_span_kind_of(r) == UM_SPAN_FREE && r->state == state) {
+        um_space_detach_locked(sp, r);
+        um_span_set_kind(r, UM_SPAN_NONE);
+        s->slots += r->slots;
+        s->bytes += r->bytes;
+    }
+    if (um_span_index(s) > sp->first_slot) {
+        if (um_span_kind_of(l) == UM_SPAN_FREE_TAIL)
+            l = s - l->slots;
+        if (um_span_kind_of(l) == UM_SPAN_FREE && l->state == state) {
+            um_space_detach_locked(sp, l);
+            l->slots += s->slots;
+            l->bytes += s->bytes;
+            l->freed_ms = s->freed_ms;
+            um_span_set_kind(s, UM_SPAN_NONE);
+            s = l;
+        }
+    }
+    file_locked(sp, s);
+}
+
+/* Cuts a detached span after `slots`; the rest is filed in its state. Returns the bytes that stay with s. */
+static void split_locked(um_space *sp, um_span *s, size_t slots) {
+    um_span *rest = s + slots;
+    size_t keep;
+    if (s->slots == slots)
+        return;
+    /* Slabs dirty their first pages, so the front is the part more likely in memory. */
+    keep = um_min(s->bytes, slots << UM_SLOT_SHIFT);
+    rest->slots = s->slots - (uint32_t)slots;
+    rest->state = s->state;
+    rest->node = s->node;
+    rest->freed_ms = s->freed_ms;
+    rest->bytes = um_min(s->bytes - keep, (size_t)rest->slots << UM_SLOT_SHIFT);
+    s->slots = (uint32_t)slots;
+    s->bytes = keep;
+    um_span_set_kind(rest, UM_SPAN_BUSY);
+    if (rest->state == UM_DIRTY && rest->bytes == 0)
+        rest->bytes = 1; /* unknown, not none: a dirty span is never taken for zero */
+    file_locked(sp, rest);
+}
+
+static void advise(um_space *sp, size_t first, size_t slots) {
+    bool want;
+    switch (um_space_setting.hugepages) {
+    case UM_SPACE_HUGE_OFF:
+        want = false;
+        break;
+    case UM_SPACE_HUGE_ALWAYS:
+        want = true;
+        break;
+    case UM_SPACE_HUGE_THP:
+        want = sp->opened_slots > 0;
+        break;
+    default:
+        want = (sp->active_slots << UM_SLOT_SHIFT) >= HUGE_FROM;
+    }
+    um_os_hugepage(um_space_window.base + (first << UM_SLOT_SHIFT), slots << UM_SLOT_SHIFT, want);
+}
+
+/* Makes `slots` fresh slots follow the open ones; they are one BUSY span with its length set. */
+static int open_locked(um_space *sp, size_t slots, um_span **out) {
+    um_span *s;
+    int err;
+    if (sp->region_end - sp->open_slot < slots) {
+        size_t first, count;
+        bool adjoins;
+        um_lock_take(&window_lock);
+        err = um_window_claim(sp->node, slots, &first, &count);
+        um_lock_drop(&window_lock);
+        if (err)
+            return err;
+        adjoins = first == sp->region_end && sp->opened_slots;
+        if (!adjoins) {
+            sp->open_slot = first; /* what was left of the old region stays address space */
+            sp->first_slot = sp->opened_slots ? sp->first_slot : first;
+        }
+        sp->region_end = first + count;
+    }
+    err = um_window_map(sp->open_slot, slots);
+    if (err)
+        return err;
+    advise(sp, sp->open_slot, slots);
+    s = um_space_window.table + sp->open_slot;
+    s->slots = (uint32_t)slots;
+    s->node = sp->node;
+    s->moved = 0;
+    um_span_set_kind(s, UM_SPAN_BUSY);
+    sp->open_slot += slots;
+    sp->opened_slots += slots;
+    *out = s;
+    return 0;
+}
+
+/* Opens at least `slots`, more where that succeeds, and files them clean. */
+static bool grow_locked(um_space *sp, size_t slots) {
+    size_t more = um_max(slots, um_min(um_max(sp->opened_slots / 4, GROW_SLOTS_MIN), GROW_SLOTS_MAX));
+    um_span *s;
+    int err = open_locked(sp, more, &s);
+    if (err == EEXIST) { /* somebody maps there: go on behind the region */
+        sp->open_slot = sp->region_end;
+        err = open_locked(sp, more, &s);
+    }
+    if (err && more > slots)
+        err = open_locked(sp, slots, &s);
+    if (err)
+        return false;
+    um_space_insert_locked(sp, s, UM_CLEAN, 0);
+    return true;
+}
+
+/* Finds a free span and cuts it to `slots` at an aligned start. */
+static um_span *carve_locked(um_space *sp, um_span_state state, size_t slots, size_t align) {
+    size_t index, skip;
+    um_span *s = um_bins_find(&sp->bins[state], slots + align - 1);
+    if (!s)
+        return NULL;
+    um_space_detach_locked(sp, s);
+    index = um_span_index(s) + (um_space_window.base >> UM_SLOT_SHIFT);
+    skip = um_round_up(index, align) - index;
+    if (skip) {
+        um_span *front = s;
+        size_t front_bytes;
+        s = front + skip;
+        front_bytes = um_min(front->bytes, skip << UM_SLOT_SHIFT);
+        s->slots = front->slots - (uint32_t)skip;
+        s->state = front->state;
+        s->node = front->node;
+        s->moved = 0;
+        s->freed_ms = front->freed_ms;
+        s->bytes = front->bytes - front_bytes;
+        um_span_set_kind(s, UM_SPAN_BUSY);
+        front->slots = (uint32_t)skip;
+        front->bytes = front_bytes;
+        file_locked(sp, front);
+    }
+    split_locked(sp, s, slots);
+    return s;
+}
+
+/* Addresses given back are mapped again. Those that somebody took meanwhile are lost to us. */
+static um_span *carve_unmapped_locked(um_space *sp, size_t slots, size_t align) {
+    um_span *s;
+    while ((s = carve_locked(sp, UM_UNMAPPED, slots, align)) != NULL) {
+        int err = um_window_map(um_span_index(s), s->slots);
+        if (!err)
+            return s;
+        if (err != EEXIST) {
+            um_space_insert_locked(sp, s, UM_UNMAPPED, 0);
+            return NULL;
+        }
+    }
+    return NULL;
+}
+
+static um_span *take_locked(um_space *sp, size_t slots, size_t align, bool clean_only) {
+    um_span *s = clean_only ? NULL : carve_locked(sp, UM_DIRTY, slots, align);
+    if (!s)
+        s = carve_locked(sp, UM_CLEAN, slots, align);
+    if (!s)
+        s = carve_unmapped_locked(sp, slots, align);
+    if (!s && grow_locked(sp, slots + align - 1))
+        s = carve_locked(sp, UM_CLEAN, slots, align);
+    return s;
+}
+
+static bool over_limit(size_t slots) {
+    size_t used = atomic_load_explicit(&um_space_footprint,
+                                       memory_order_relaxed); /* a hint; races overshoot by a span */
+    return um_space_setting.limit_bytes && used + (slots << UM_SLOT_SHIFT) > um_space_setting.limit_bytes;
+}
+
+static void now_active_locked(um_space *sp, size_t slots) {
+    size_t bytes;
+    sp->active_slots += slots;
+    bytes = sp->active_slots << UM_SLOT_SHIFT;
+    sp->peak_now = um_max(sp->peak_now, bytes);
+    sp->peak_ever = um_max(sp->peak_ever, bytes + sp->dirty_bytes);
+    atomic_fetch_add_explicit(&um_space_footprint, slots << UM_SLOT_SHIFT,
+                              memory_order_relaxed); /* counter */
+}
+
+static um_span *alloc_once(um_space *sp, size_t slots, size_t align, bool clean_only) {
+    um_span *s;
+    bool crowded = false;
+    um_lock_take(&sp->lock);
+    s = over_limit(slots) ? NULL : take_locked(sp, slots, align, clean_only);
+    if (s) {
+        now_active_locked(sp, slots);
+        crowded = sp->dirty_bytes > um_space_budget_locked(sp);
+    }
+    um_lock_drop(&sp->lock);
+    if (crowded)
+        um_space_purge_excess(sp);
+    return s;
+}
+
+um_span *um_space_alloc(unsigned node, size_t slots, size_t align_slots, bool *zeroed) {
+    um_space *sp = &um_spaces[node];
+    um_span *s;
+    if (slots == 0 || slots > SLOTS_MAX || align_slots > SLOTS_MAX)
+        return NULL;
+    s = alloc_once(sp, slots, align_slots, false);
+    if (!s && um_space_trim(0)) /* what is kept for reuse stood in the way, or fragments the addresses */
+        s = alloc_once(sp, slots, align_slots, false);
+    if (!s)
+        return NULL;
+    s->moved = 0;
+    if (zeroed)
+        *zeroed = s->state != UM_DIRTY;
+    return s;
+}
+
+void um_space_free(um_span *s, size_t dirty_bytes) {
+    um_space *sp = &um_spaces[s->node];
+    bool crowded;
+    size_t slots = s->slots;
+    um_span_state state = dirty_bytes ? UM_DIRTY : UM_CLEAN;
+    if (s->moved && um_os_remap_zero((uintptr_t)um_span_start(s), slots << UM_SLOT_SHIFT) == 0)
+        state = UM_CLEAN;
+    um_lock_take(&sp->lock);
+    um_span_set_kind(s, UM_SPAN_BUSY);
+    sp->active_slots -= slots;
+    atomic_fetch_sub_explicit(&um_space_footprint, slots << UM_SLOT_SHIFT,
+                              memory_order_relaxed); /* counter */
+    um_space_insert_locked(sp, s, state, dirty_bytes);
+    crowded = sp->dirty_bytes > um_space_budget_locked(sp);
+    um_lock_drop(&sp->lock);
+    if (crowded)
+        um_space_purge_excess(sp);
+}
+
+/* The free span to the right of s with at least `slots`, opened or mapped as needed, detached and cut; or
+ * NULL. */
+static um_span *take_right_locked(um_space *sp, um_span *s, size_t slots) {
+    size_t right = index_of_right(s);
+    um_span *r = um_space_window.table + right;
+    bool free_there = right < sp->open_slot && um_span_kind_of(r) == UM_SPAN_FREE;
+    size_t have = free_there ? r->slots : 0;
+    if (have < slots && right + have == sp->open_slot && (!have || r->state == UM_CLEAN)) {
+        um_span *fresh;
+        size_t missing = slots - have;
+        size_t more = um_max(missing, um_min(um_max(sp->opened_slots / 4, GROW_SLOTS_MIN), GROW_SLOTS_MAX));
+        bool adjoins = sp->region_end - sp->open_slot >= missing;
+        if (adjoins)
+            more = um_min(more, sp->region_end - sp->open_slot);
+        if (open_locked(sp, more, &fresh) != 0 && open_locked(sp, missing, &fresh) != 0)
+            return NULL;
+        um_space_insert_locked(sp, fresh, UM_CLEAN, 0); /* elsewhere if another node took the next region */
+        if (right >= sp->open_slot || um_span_kind_of(r) != UM_SPAN_FREE)
+            return NULL;
+        have = r->slots;
+    }
+    if (have < slots)
+        return NULL;
+    um_space_detach_locked(sp, r);
+    split_locked(sp, r, slots);
+    if (r->state == UM_UNMAPPED && um_window_map(right, slots) != 0) {
+        um_space_insert_locked(sp, r, UM_UNMAPPED, 0);
+        return NULL;
+    }
+    return r;
+}
+
+bool um_space_extend(um_span *s, size_t new_slots, bool *zeroed) {
+    um_space *sp = &um_spaces[s->node];
+    um_span *r = NULL;
+    size_t more = new_slots - s->slots;
+    if (new_slots > SLOTS_MAX)
+        return false;
+    um_lock_take(&sp->lock);
+    if (!over_limit(more))
+        r = take_right_locked(sp, s, more);
+    if (r) {
+        *zeroed = r->state != UM_DIRTY;
+        um_span_set_kind(r, UM_SPAN_NONE);
+        s->slots = (uint32_t)new_slots;
+        now_active_locked(sp, more);
+    }
+    um_lock_drop(&sp->lock);
+    return r != NULL;
+}
+
+void um_space_shrink(um_span *s, size_t new_slots) {
+    um_span *tail = s + new_slots;
+    uint32_t slots = s->slots - (uint32_t)new_slots;
+    s->slots = (uint32_t)new_slots;
+    tail->slots = slots;
+    tail->node = s->node;
+    tail->moved = s->moved;
+    um_space_free(tail, (size_t)slots << UM_SLOT_SHIFT);
+}
+
+um_span *um_space_move(um_span *s, size_t new_slots, size_t used_bytes) {
+    um_space *sp = &um_spaces[s->node];
+    uintptr_t from = (uintptr_t)um_span_start(s);
+    um_span *t;
+    bool whole;
+    if (new_slots > SLOTS_MAX || !(t = alloc_once(sp, new_slots, 1, true)))
+        return NULL;
+    t->moved = 0;
+    if (um_os_move(from, used_bytes, (uintptr_t)um_span_start(t)) != 0) {
+        um_space_free(t, 0);
+        return NULL;
+    }
+    t->moved = 1;
+    whole = um_os_remap_zero(from, (size_t)s->slots << UM_SLOT_SHIFT) == 0;
+    um_lock_take(&sp->lock);
+    um_span_set_kind(s, UM_SPAN_BUSY);
+    sp->active_slots -= s->slots;
+    atomic_fetch_sub_explicit(&um_space_footprint, (size_t)s->slots << UM_SLOT_SHIFT, memory_order_relaxed);
+    /* If the hole could not be filled, its end may still be mapped; mapping anew replaces that. */
+    if (!whole)
+        (void)um_os_unmap(from, (size_t)s->slots << UM_SLOT_SHIFT);
+    um_space_insert_locked(sp, s, whole ? UM_CLEAN : UM_UNMAPPED, 0);
+    um_lock_drop(&sp->lock);
+    return t;
+}
+
+void *um_space_meta(unsigned node, size_t bytes) {
+    char *p = NULL;
+    bytes = um_round_up(bytes, UM_CACHE_LINE_BYTES);
+    um_lock_take(&meta.lock);
+    if (meta.left < bytes) {
+        bool zeroed = true;
+        um_span *s = um_space_alloc(node, (bytes + UM_SLOT_BYTES - 1) >> UM_SLOT_SHIFT, 1, &zeroed);
+        if (s) {
+            um_span_set_kind(s, UM_SPAN_META);
+            meta.at = um_span_start(s);
+            meta.left = (size_t)s->slots << UM_SLOT_SHIFT;
+            meta.total += meta.left;
+            if (!zeroed)
+                __builtin_memset(meta.at, 0, meta.left);
+        }
+    }
+    if (meta.left >= bytes) {
+        p = meta.at;
+        meta.at += bytes;
+        meta.left -= bytes;
+    }
+    um_lock_drop(&meta.lock);
+    return p;
+}
+
+void um_space_stat(unsigned node, um_space_stats *out) {
+    um_space *sp = &um_spaces[node];
+    um_lock_take(&sp->lock);
+    out->mapped = (sp->opened_slots - sp->unmapped_slots) << UM_SLOT_SHIFT;
+    out->unmapped = sp->unmapped_slots << UM_SLOT_SHIFT;
+    out->active = sp->active_slots << UM_SLOT_SHIFT;
+    out->dirty = sp->dirty_bytes;
+    out->peak = sp->peak_ever;
+    um_lock_drop(&sp->lock);
+    out->metadata = node == 0 ? um_window_table_bytes() + meta.total : 0;
+}
+
+void um_space_each(unsigned node, void (*f)(const um_span *s, void *ctx), void *ctx) {
+    um_space *sp = &um_spaces[node];
+    um_lock_take(&sp->lock);
+    for (size_t i = sp->first_slot; i < sp->open_slot;) {
+        const um_span *s = um_space_window.table + i;
+        /* Slots that were claimed and never opened have no span. */
+        bool none = um_span_kind_of(s) == UM_SPAN_NONE || s->node != node;
+        if (!none)
+            f(s, ctx);
+        i += none ? 1 : s->slots;
+    }
+    um_lock_drop(&sp->lock);
+}
+
+void um_space_lock_all(void) {
+    um_lock_take(&meta.lock);
+    for (unsigned i = 0; i < UM_NODES_MAX; i++)
+        um_lock_take(&um_spaces[i].lock);
+    um_lock_take(&window_lock);
+}
+
+void um_space_unlock_all(void) {
+    um_lock_drop(&window_lock);
+    for (unsigned i = UM_NODES_MAX; i-- > 0;)
+        um_lock_drop(&um_spaces[i].lock);
+    um_lock_drop(&meta.lock);
+}
+
+void um_space_reset_locks(void) {
+    um_lock_reset(&window_lock);
+    for (unsigned i = 0; i < UM_NODES_MAX; i++)
+        um_lock_reset(&um_spaces[i].lock);
+    um_lock_reset(&meta.lock);
+}

@@ -1,0 +1,63 @@
+/* space: where memory comes from and goes back to. Spans of 64 KiB slots, one space a NUMA node, each under
+   one lock. Free spans are dirty (may be in memory), clean (zero, no memory) or unmapped, and merge with
+   neighbours of their state. Dirty ones are reused first and purged oldest first: beyond the recent peak of
+   demand at once, by age later. */
+#ifndef UM_SPACE_H
+#define UM_SPACE_H
+
+#include "space/span.h"
+#include "os/lock.h"
+
+#define UM_NODES_MAX 8u
+
+/* Settings, from the options; before they are read the defaults hold. */
+typedef struct um_space_settings {
+    uint64_t decay_ms;
+    uint64_t dirty_max;   /* 0: adaptive */
+    uint64_t limit_bytes; /* 0: none */
+    int hugepages;        /* um_hugepages_mode */
+} um_space_settings;
+extern UM_HIDDEN um_space_settings um_space_setting;
+
+/* Bytes; under the space's lock. */
+typedef struct um_space_stats {
+    size_t mapped, active, dirty, unmapped, metadata, peak;
+} um_space_stats;
+
+/* Idempotent, serialised by the caller. Nonzero where no window can be had. */
+UM_HIDDEN int um_space_init(void);
+
+/* A span of `slots` whose start is aligned to align_slots (a power of two) slots. *zeroed (may be NULL) tells
+   whether it reads as zero. NULL: out of memory or over the limit. Kind BUSY; the caller sets it. */
+UM_HIDDEN um_span *um_space_alloc(unsigned node, size_t slots, size_t align_slots, bool *zeroed);
+/* Gives a span back; at most the first dirty_bytes bytes of it may have been touched. */
+UM_HIDDEN void um_space_free(um_span *s, size_t dirty_bytes);
+/* In place; false: no room there. What is added reads as anything if *zeroed is false. */
+UM_HIDDEN bool um_space_extend(um_span *s, size_t new_slots, bool *zeroed);
+UM_HIDDEN void um_space_shrink(um_span *s, size_t new_slots);
+/* A larger span with the pages of s moved, not copied; s is gone. NULL: s is as it was. */
+UM_HIDDEN um_span *um_space_move(um_span *s, size_t new_slots, size_t used_bytes);
+/* Zeroed memory that is never given back, for the allocator's records; NULL if there is none. */
+UM_HIDDEN void *um_space_meta(unsigned node, size_t bytes);
+
+/* Purges what is due by age; cheap when nothing is. */
+UM_HIDDEN void um_space_tick(void);
+/* Purges oldest first until at most keep_bytes are dirty in each space. Returns whether anything was given
+ * back. */
+UM_HIDDEN bool um_space_trim(size_t keep_bytes);
+/* A thread has ended: keeps no more than a quarter of what is active, for its demand may not come back. */
+UM_HIDDEN void um_space_trim_idle(void);
+/* More is dirty than a quiet process should keep: owners should come by soon. */
+UM_HIDDEN bool um_space_uneasy(void);
+
+/* Calls f for each span, under the space's lock. */
+UM_HIDDEN void um_space_each(unsigned node, void (*f)(const um_span *s, void *ctx), void *ctx);
+UM_HIDDEN void um_space_stat(unsigned node, um_space_stats *out);
+/* Under all locks of the layer, for fork. */
+UM_HIDDEN void um_space_lock_all(void);
+UM_HIDDEN void um_space_unlock_all(void);
+UM_HIDDEN void um_space_reset_locks(void);
+/* Walks every structure; aborts on the first broken invariant. For tests. */
+UM_HIDDEN void um_space_check(void);
+
+#endif

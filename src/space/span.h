@@ -1,0 +1,110 @@
+/* A span is a run of 64 KiB slots; the record of its first slot describes it. Records are out of line, in one
+   dense table beside the window of memory they describe: the record of an address is found by a shift and an
+   add (um_span_of). The kind tells which layer owns the rest of the record. */
+#ifndef UM_SPAN_H
+#define UM_SPAN_H
+
+#include "base/base.h"
+
+#define UM_SLOT_SHIFT 16u
+#define UM_SLOT_BYTES ((size_t)1 << UM_SLOT_SHIFT)
+#define UM_SPAN_SHIFT 7u /* bytes of a record: two cache lines */
+#define UM_ID_NOBODY  ((uintptr_t)0)
+
+typedef enum um_span_kind {
+    UM_SPAN_NONE = 0,  /* inside a span, or never opened */
+    UM_SPAN_FREE,      /* head of a free span: state tells which */
+    UM_SPAN_FREE_TAIL, /* last slot of a free span of two or more: `slots` leads back to its head */
+    UM_SPAN_BUSY,      /* being purged, moved or opened: nobody may merge with it */
+    UM_SPAN_SLAB,      /* one slot cut into equal blocks */
+    UM_SPAN_LARGE,     /* one block */
+    UM_SPAN_CACHED,    /* a large span that a thread keeps for reuse */
+    UM_SPAN_META,      /* the allocator's own records */
+} um_span_kind;
+
+typedef enum um_span_state {
+    UM_DIRTY,    /* may hold old contents in memory */
+    UM_CLEAN,    /* mapped, reads as zero, costs no memory */
+    UM_UNMAPPED, /* address space given back */
+    UM_STATES
+} um_span_state;
+
+/* A free block of a slab. `self` points at the block itself: a popped block without it was written to after
+   its free, or was handed out twice. */
+typedef struct um_block {
+    struct um_block *next;
+    struct um_block *self;
+} um_block;
+
+struct um_heap;
+
+typedef struct um_span {
+    /* Line 0 is private: to the owning thread while a slab has one, else to the holder of the lock named
+     * below. */
+    um_block *list;     /* slab: free blocks, last in first out; ends in &um_list_end */
+    uint32_t countdown; /* slab: local frees until the owner has to look (um_slab_event) */
+    uint32_t mark;      /* slab: countdown when the frees were last counted */
+    uint16_t capacity;  /* slab: blocks that fit */
+    uint16_t carved;    /* slab: blocks cut so far, from the start */
+    uint8_t place;      /* slab: um_slab_place */
+    uint8_t state;      /* free: um_span_state */
+    uint8_t moved;      /* large: its pages came by mremap, so its mapping merges with no neighbour */
+    uint8_t listed;     /* slab: on the list of orphans with free blocks; orphan lock */
+    uint32_t slots;     /* length; in a tail of a free span too */
+    struct um_span *next, *prev;         /* heap's queue, orphan list, or the space's bin */
+    struct um_span *age_next, *age_prev; /* free and dirty: oldest first */
+
+    /* Line 1 is what other threads read; the owner writes it only when a slab changes hands. */
+    _Alignas(64) _Atomic(uintptr_t) owner; /* slab: thread id of the owner, UM_ID_NOBODY otherwise. Relaxed: a
+                                 thread can only find its own id there if it wrote it */
+    _Atomic(uint64_t) remote;              /* slab: see slab/remote.h */
+    _Atomic(struct um_heap *) heap;
+    struct um_span *pending_next; /* slab: written by the holder of its PENDING token */
+    uint32_t block_bytes;         /* slab: const while a slab */
+    uint8_t class_id;             /* slab: const while a slab */
+    _Atomic(uint8_t) kind;        /* um_span_kind. Relaxed: read with a pointer to a block, which orders it */
+    uint8_t node;                 /* const after the slot was opened */
+    uint8_t transit;              /* slab: blocks a remote thread may batch */
+    size_t bytes; /* large: usable bytes; free: bytes that may be in memory; slab: such bytes from an earlier
+                     use */
+    uint64_t freed_ms; /* free and dirty: when */
+} um_span;
+
+_Static_assert(sizeof(um_span) == (size_t)1 << UM_SPAN_SHIFT, "a record is two cache lines");
+_Static_assert(offsetof(um_span, owner) == UM_CACHE_LINE_BYTES, "line 1 starts at owner");
+
+/* The window: address range that all memory of umalloc lies in. Opened from its start, never closed. */
+typedef struct um_window {
+    uintptr_t base;               /* const after init */
+    _Atomic(size_t) opened_bytes; /* grows; relaxed: who holds a block's address has seen it */
+    um_span *table;               /* const after init */
+} um_window;
+
+extern UM_HIDDEN um_window um_space_window;
+
+/* Record of the slot that holds p, or NULL where p is not in the window's opened part (NULL is not). */
+UM_INLINE um_span *um_span_of(const void *p) {
+    size_t offset = (uintptr_t)p - um_space_window.base;
+    if (um_unlikely(offset >= atomic_load_explicit(&um_space_window.opened_bytes, memory_order_relaxed)))
+        return NULL;
+    return (um_span *)((char *)um_space_window.table +
+                       ((offset >> (UM_SLOT_SHIFT - UM_SPAN_SHIFT)) & ~(sizeof(um_span) - 1)));
+}
+
+UM_INLINE size_t um_span_index(const um_span *s) {
+    return (size_t)(s - um_space_window.table);
+}
+
+UM_INLINE char *um_span_start(const um_span *s) {
+    return (char *)(um_space_window.base + (um_span_index(s) << UM_SLOT_SHIFT));
+}
+
+UM_INLINE um_span_kind um_span_kind_of(const um_span *s) {
+    return (um_span_kind)atomic_load_explicit(&s->kind, memory_order_relaxed);
+}
+
+UM_INLINE void um_span_set_kind(um_span *s, um_span_kind k) {
+    atomic_store_explicit(&s->kind, (uint8_t)k, memory_order_relaxed);
+}
+
+#endif

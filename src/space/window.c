@@ -1,0 +1,106 @@
+/* Where the window lies: far from where the kernel puts executables, stacks and mappings (os picks the
+   place). Its length is a fraction of the address space, at most 16 TiB, and bounds only addresses, not
+   memory. Where no free place can be chosen (sanitizers dictate their own layout), a smaller window is
+   reserved where the kernel likes. */
+#include "space/window.h"
+#include "os/os.h"
+
+#include <errno.h>
+
+#define WINDOW_BYTES_MAX  ((size_t)16 << 40)
+#define RESERVE_BYTES_MAX ((size_t)256 << 30)
+#define RESERVE_BYTES_MIN ((size_t)512 << 20)
+#define REGION_BYTES      (UM_REGION_SLOTS << UM_SLOT_SHIFT)
+#define REGION_RECORDS    (UM_REGION_SLOTS << UM_SPAN_SHIFT)
+#define PLACES            3
+
+#if defined(__SANITIZE_THREAD__)
+#define FIXED_LAYOUT 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define FIXED_LAYOUT 1
+#endif
+#endif
+#ifndef FIXED_LAYOUT
+#define FIXED_LAYOUT 0
+#endif
+
+um_window um_space_window;
+
+/* Guarded by the window lock after init. */
+static size_t regions_max;
+static size_t regions_claimed;
+static bool reserved; /* const after init: the range is ours already, mapping replaces the reservation */
+
+static size_t table_bytes_for(size_t window_bytes) {
+    return window_bytes >> (UM_SLOT_SHIFT - UM_SPAN_SHIFT);
+}
+
+static int map_ours(uintptr_t at, size_t bytes) {
+    return reserved ? um_os_remap_zero(at, bytes) : um_os_map_at(at, bytes);
+}
+
+/* The first region's records, mapped at once, prove that the place is free. */
+static int try_place(uintptr_t base, size_t bytes) {
+    uintptr_t table = base - table_bytes_for(bytes);
+    int err = map_ours(table, REGION_RECORDS);
+    if (err)
+        return err;
+    um_space_window.base = base;
+    um_space_window.table = (um_span *)table;
+    regions_max = bytes / REGION_BYTES;
+    return 0;
+}
+
+static int reserve_place(void) {
+    uintptr_t at;
+    size_t bytes;
+    for (bytes = RESERVE_BYTES_MAX; bytes >= RESERVE_BYTES_MIN; bytes /= 2) {
+        size_t table = um_round_up(table_bytes_for(bytes), UM_SLOT_BYTES);
+        if (um_os_reserve(bytes + table + UM_SLOT_BYTES, &at) == 0) {
+            reserved = true;
+            return try_place(um_round_up(at + table, UM_SLOT_BYTES), bytes);
+        }
+    }
+    return ENOMEM;
+}
+
+int um_window_init(void) {
+    size_t bytes = um_min(um_os_address_span() / 8, WINDOW_BYTES_MAX);
+    if (um_space_window.table)
+        return 0;
+    for (unsigned i = 0; i < PLACES && !FIXED_LAYOUT; i++)
+        if (try_place(um_os_window_hint(bytes, i), bytes) == 0)
+            return 0;
+    return reserve_place();
+}
+
+int um_window_claim(unsigned node, size_t slots, size_t *first, size_t *count) {
+    size_t n = (slots + UM_REGION_SLOTS - 1) / UM_REGION_SLOTS, from = regions_claimed;
+    int err = 0;
+    if (n > regions_max - from)
+        return ENOMEM;
+    if (from + n > 1) { /* the first region's records came with the window */
+        size_t skip = from == 0;
+        err = map_ours((uintptr_t)um_space_window.table + (from + skip) * REGION_RECORDS,
+                       (n - skip) * REGION_RECORDS);
+    }
+    if (err)
+        return err;
+    regions_claimed += n;
+    *first = from * UM_REGION_SLOTS;
+    *count = n * UM_REGION_SLOTS;
+    (void)node; /* a node's policy is bound to its regions here, once, before first touch */
+    /* relaxed: whoever asks about an address got it after this */
+    atomic_store_explicit(&um_space_window.opened_bytes, regions_claimed * REGION_BYTES,
+                          memory_order_relaxed);
+    return 0;
+}
+
+int um_window_map(size_t first, size_t slots) {
+    return map_ours(um_space_window.base + (first << UM_SLOT_SHIFT), slots << UM_SLOT_SHIFT);
+}
+
+size_t um_window_table_bytes(void) {
+    return um_max(regions_claimed, 1) * REGION_RECORDS;
+}
