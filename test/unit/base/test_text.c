@@ -90,6 +90,7 @@ Test(text, bytes_for_people) {
 
 Test(text, quoting_leaves_printable_ascii_only) {
     expect_text("\"abc\"", um_text_quoted(t, "abc", 80));
+    expect_text("\"a b~\"", um_text_quoted(t, "a b~", 80));
     expect_text("\"a\\\"b\\\\c\"", um_text_quoted(t, "a\"b\\c", 80));
     expect_text("\"\\x0a\\x1b\\x7f\\xc3\\xa9\"", um_text_quoted(t, "\n\033\177\303\251", 80));
     expect_text("abc", um_text_safe(t, "abc", 3));
@@ -102,7 +103,7 @@ Test(text, quoting_leaves_printable_ascii_only) {
 
 Test(text, json_is_valid_whatever_the_bytes) {
     expect_text("\"\"", um_text_json(t, ""));
-    expect_text("\"a/b\"", um_text_json(t, "a/b"));
+    expect_text("\"a/b c\"", um_text_json(t, "a/b c"));
     expect_text("\"\\\"\\\\\"", um_text_json(t, "\"\\"));
     expect_text("\"\\u0001\\u001f\\u007f\"", um_text_json(t, "\001\037\177"));
     /* valid: two, three and four bytes, the edges of each range */

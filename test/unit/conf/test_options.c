@@ -158,6 +158,8 @@ Test(options, sizes_that_are_none) {
 Test(options, counts_take_no_suffix) {
     expect_silent("UMALLOC_DECAY_MS=0");
     cr_expect_eq(um_option.decay_ms, 0);
+    expect_silent("UMALLOC_DECAY_MS=9");
+    cr_expect_eq(um_option.decay_ms, 9);
     expect_silent("UMALLOC_DECAY_MS=86400000");
     cr_expect_eq(um_option.decay_ms, 86400000);
     expect_complaint("UMALLOC_DECAY_MS=abc", "UMALLOC_DECAY_MS=\"abc\" is not a number from 0 to 86400000; "
@@ -208,6 +210,8 @@ Test(options, choices) {
         expect_silent(entry);
         cr_expect_eq(um_option.hugepages, (int)i);
     }
+    expect_silent("UMALLOC_HUGEPAGES=ALWAYS");
+    cr_expect_eq(um_option.hugepages, UM_HUGEPAGES_ALWAYS);
     expect_silent("UMALLOC_STATS=JSON");
     cr_expect_eq(um_option.stats, UM_STATS_JSON);
     expect_complaint("UMALLOC_STATS=xml",
@@ -236,6 +240,8 @@ Test(options, strings_have_a_longest) {
         strstr(out.all, "pppp...\" is not a text of 1 to 1023 bytes; using the default \"\"\n"));
     cr_expect_lt(out.len, 200);
     cr_expect_str_eq(um_option.stats_file, "");
+    expect_silent("UMALLOC_STATS_FILE=r");
+    cr_expect_str_eq(um_option.stats_file, "r");
     expect_complaint("UMALLOC_STATS_FILE=",
                      "UMALLOC_STATS_FILE=\"\" is not a text of 1 to 1023 bytes; using the default \"\"");
 }
@@ -280,6 +286,15 @@ Test(options, unknown_names_get_the_nearest) {
                      "unknown option UMALLOC_TRHEAD_CACHE; did you mean UMALLOC_THREAD_CACHE?");
     expect_complaint("UMALLOC_HUGE_PAGE=1",
                      "unknown option UMALLOC_HUGE_PAGE; did you mean UMALLOC_HUGEPAGES?");
+}
+
+Test(options, near_ends_at_a_third) {
+    expect_complaint("UMALLOC_LIMTI=1",
+                     "unknown option UMALLOC_LIMTI; did you mean UMALLOC_LIMIT?"); /* one swap */
+    expect_complaint("UMALLOC_LIXXT=1", "unknown option UMALLOC_LIXXT");           /* two edits in five */
+    expect_complaint("UMALLOC_STXXCT=1", "unknown option UMALLOC_STXXCT; did you mean UMALLOC_STRICT?");
+    expect_complaint("UMALLOC_STA=1", "unknown option UMALLOC_STA; did you mean UMALLOC_STATS?");
+    expect_complaint("UMALLOC_ST=1", "unknown option UMALLOC_ST"); /* begins too many */
 }
 
 Test(options, far_names_get_none) {

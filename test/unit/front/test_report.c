@@ -194,6 +194,18 @@ Test(report, figures_never_wrap) {
     cr_expect_null(strstr(memory_text_end(&out), "184467440737"));
 }
 
+Test(report, rows_beyond_the_count_are_not_read) {
+    um_stats s = sample();
+    s.classes[s.class_count] = (um_class_row){.block_bytes = 4711, .allocs = 4711, .slabs = 4711};
+    s.nodes[s.node_count] = (um_node_row){.node = 4711};
+    um_text *t = memory_text_start(&out);
+    um_report_text(t, &s);
+    um_report_json(t, &s);
+    um_report_xml(t, &s);
+    cr_expect_null(strstr(memory_text_end(&out), "4711"));
+    expect_in(out.all, "\"allocs\": 10005,");
+}
+
 Test(report, unused_classes_are_left_out) {
     um_stats s = sample();
     cr_expect_null(strstr(json_of(&s), "\"block_bytes\": 32,"));
