@@ -56,10 +56,6 @@ static small_sums sum_classes(const um_stats *s) {
     return sum;
 }
 
-static uint64_t calls_made(_Atomic(uint64_t) *counter) {
-    return atomic_load_explicit(counter, memory_order_relaxed); /* a counter */
-}
-
 /* Text */
 
 static void text_bytes_row(um_text *t, const char *label, uint64_t v, const char *meaning) {
@@ -136,10 +132,10 @@ static void text_activity(um_text *t, const um_stats *s) {
     um_text_ratio(t, c->remote_frees, c->remote_batches, 1);
     um_text_char(t, '\n');
     text_label(t, "system calls");
-    text_count(t, "mmap ", calls_made(&um_os_calls.mmap_calls), "");
-    text_count(t, ", munmap ", calls_made(&um_os_calls.munmap_calls), "");
-    text_count(t, ", mremap ", calls_made(&um_os_calls.mremap_calls), "");
-    text_count(t, ", madvise ", calls_made(&um_os_calls.madvise_calls), "\n");
+    text_count(t, "mmap ", s->mmap_calls, "");
+    text_count(t, ", munmap ", s->munmap_calls, "");
+    text_count(t, ", mremap ", s->mremap_calls, "");
+    text_count(t, ", madvise ", s->madvise_calls, "\n");
     text_label(t, "purges");
     text_count(t, "", c->purges, " of ");
     um_text_bytes(t, c->purged_bytes);
@@ -268,10 +264,10 @@ static void json_activity(um_text *t, const um_stats *s) {
     json_u64(t, "", "live", s->large_live_count);
     json_u64(t, ", ", "live_bytes", s->large_live_bytes);
     um_text_str(t, "},\n  \"system_calls\": {");
-    json_u64(t, "", "mmap", calls_made(&um_os_calls.mmap_calls));
-    json_u64(t, ", ", "munmap", calls_made(&um_os_calls.munmap_calls));
-    json_u64(t, ", ", "mremap", calls_made(&um_os_calls.mremap_calls));
-    json_u64(t, ", ", "madvise", calls_made(&um_os_calls.madvise_calls));
+    json_u64(t, "", "mmap", s->mmap_calls);
+    json_u64(t, ", ", "munmap", s->munmap_calls);
+    json_u64(t, ", ", "mremap", s->mremap_calls);
+    json_u64(t, ", ", "madvise", s->madvise_calls);
     um_text_str(t, "},\n  \"counters\": {");
     const char *lead = "\n    ";
 #define X(id, help)                                                                                          \

@@ -29,6 +29,10 @@ static um_stats sample(void) {
     s.large_live_bytes = 777216;
     s.large_live_count = 3;
     s.threads = 2;
+    s.mmap_calls = 11;
+    s.munmap_calls = 12;
+    s.mremap_calls = 13;
+    s.madvise_calls = 14;
     s.counters.remote_frees = 500;
     s.counters.remote_batches = 40;
     s.counters.purges = 7;
@@ -153,7 +157,7 @@ Test(report, json_holds_everything) {
         "\"thread_cache_hit_rate\": 0.999000", /* 10 refills in 10005 allocs */
         "\"remote_batch_mean\": 12.500000",
         "\"large\": {\"live\": 3, \"live_bytes\": 777216}",
-        "\"system_calls\": {\"mmap\": ",
+        "\"system_calls\": {\"mmap\": 11, \"munmap\": 12, \"mremap\": 13, \"madvise\": 14}",
         "{\"block_bytes\": 16, \"allocs\": 9000, \"frees\": 8000, \"live\": 1000, \"slabs\": 1, "
         "\"slab_bytes\": "
         "65536, \"waste_bytes\": 49536, \"refills\": 9, \"flushes\": 2},",
@@ -230,7 +234,7 @@ Test(report, text_for_people) {
         "\n  small             10005 allocs, 9006 frees, 1000 live\n",
         "\n  thread-cache hits 99.90% of small allocs\n",
         "\n  remote frees      500 in 40 batches, mean 12.5\n",
-        "\n  system calls      mmap ",
+        "\n  system calls      mmap 11, munmap 12, mremap 13, madvise 14\n",
         "\n  purges            7 of 0 B, 0 refused\n",
         "\nnodes\n",
         "\noptions\n  UMALLOC_STATS           default      off\n",
