@@ -3,15 +3,16 @@
  *
  *   realloc_growth
  *
- * Prints the peak resident size over the final size: a realloc that copies into new memory needs up to twice
- * as much. */
-#include "rss.h"
+ * Prints milliseconds and the peak resident size: a realloc that copies into new memory needs up to twice the
+ * block. */
+#include "figures.h"
 
 #define MIB   ((size_t)1 << 20)
 #define STEPS 256
 
 int main(void) {
     unsigned char *p = NULL;
+    uint64_t start = now_ns();
     for (size_t step = 1; step <= STEPS; step++) {
         unsigned char *grown = realloc(p, step * MIB);
         if (!grown)
@@ -24,7 +25,7 @@ int main(void) {
                 return 1;
             }
     }
-    dprintf(1, "peak %f\n", (double)proc_kib("/proc/self/status", "\nVmHWM:") * 1024 / (double)(STEPS * MIB));
+    dprintf(1, "ms %f\npeak_mib %f\n", (double)(now_ns() - start) / 1e6, peak_mib());
     free(p);
     return 0;
 }
