@@ -1,0 +1,333 @@
+/* One misuse of free a run, named by the argument: prints the address that is about to be misused to stdout,
+   then does it. The allocator must end the process there; status 3 says that it did not. */
+#include "../lib/check.h"
+
+#include <malloc.h>
+#include <pthread.h>
+#include <sys/mman.h>
+
+static void *volatile sink; /* no compiler may see that a block is not used */
+
+static void tell(void *p) {
+    dprintf(1, "%p\n", p);
+}
+
+static void *filled(size_t n) {
+    void *p = malloc(n);
+    CHECK(p, "malloc(%zu)", n);
+    memset(p, 0x41, n);
+    return p;
+}
+
+static void twice(size_t n) {
+    void *keep = filled(n), *p = filled(n), *keep_too = filled(n);
+    tell(p);
+    free(p);
+    free(p);
+    free(keep);
+    free(keep_too);
+}
+
+static void double_16(void) {
+    twice(16);
+}
+static void double_24(void) {
+    twice(24);
+}
+static void double_100(void) {
+    twice(100);
+}
+static void double_1000(void) {
+    twice(1000);
+}
+static void double_8k(void) {
+    twice(8 * CHECK_KIB);
+}
+static void double_30k(void) {
+    twice(30 * CHECK_KIB);
+}
+static void double_100k(void) {
+    twice(100 * CHECK_KIB);
+}
+static void double_1m(void) {
+    twice(CHECK_MIB);
+}
+static void double_64m(void) {
+    twice(64 * CHECK_MIB);
+}
+
+/* The only block there is: its whole page goes empty by the first free. */
+static void double_lone(void) {
+    void *p = filled(700);
+    tell(p);
+    free(p);
+    free(p);
+}
+
+static void double_aligned(void) {
+    void *p = memalign(4096, 5000);
+    CHECK(p, "memalign");
+    tell(p);
+    free(p);
+    free(p);
+}
+
+/* a, b, a: the second free of a is not the latest freed block. Caught then, or before a block is handed out
+ * twice. */
+static void interleaved(size_t n) {
+    void *a = filled(n), *b = filled(n), *again[64];
+    tell(a);
+    free(a);
+    free(b);
+    free(a);
+    for (size_t i = 0; i < 64; i++) {
+        again[i] = malloc(n);
+        for (size_t k = 0; k < i; k++)
+            CHECK(again[i] != again[k], "one block was handed out twice");
+    }
+}
+
+static void double_interleaved_48(void) {
+    interleaved(48);
+}
+static void double_interleaved_2k(void) {
+    interleaved(2048);
+}
+
+/* Many frees in between. */
+static void double_late(void) {
+    void *p[64];
+    for (size_t i = 0; i < 64; i++)
+        p[i] = filled(64);
+    tell(p[20]);
+    for (size_t i = 0; i < 64; i++)
+        free(p[i]);
+    free(p[20]);
+    for (size_t i = 0; i < 64; i++)
+        p[i] = malloc(64);
+}
+
+static void *free_it(void *p) {
+    free(p);
+    return NULL;
+}
+
+static void in_thread(void *p) {
+    pthread_t t;
+    CHECK(pthread_create(&t, NULL, free_it, p) == 0, "pthread_create");
+    pthread_join(t, NULL);
+}
+
+/* A block that was freed twice by different threads is free in two places: noticed when these meet, at the
+   latest when the block, handed out twice, comes back twice. */
+static void use_all_and_free(void) {
+    static void *all[4096];
+    for (size_t i = 0; i < 4096; i++)
+        all[i] = malloc(64);
+    for (size_t i = 0; i < 4096; i++)
+        free(all[i]);
+    for (size_t i = 0; i < 4096; i++)
+        all[i] = malloc(64);
+}
+
+static void double_remote_then_local(void) {
+    void *p = filled(64);
+    tell(p);
+    in_thread(p);
+    free(p);
+    use_all_and_free();
+}
+
+static void double_local_then_remote(void) {
+    void *p = filled(64);
+    tell(p);
+    free(p);
+    in_thread(p);
+    use_all_and_free();
+}
+
+static void double_remote_large(void) {
+    void *p = filled(200 * CHECK_KIB);
+    tell(p);
+    in_thread(p);
+    free(p);
+}
+
+static void realloc_freed(void) {
+    void *p = filled(64), *keep = filled(64);
+    tell(p);
+    free(p);
+    sink = realloc(p, 5000);
+    free(keep);
+}
+
+static void realloc_freed_large(void) {
+    void *p = filled(4 * CHECK_MIB);
+    tell(p);
+    free(p);
+    sink = realloc(p, 8 * CHECK_MIB);
+}
+
+static void bad(void *p) {
+    tell(p);
+    free(p);
+}
+
+static void foreign_stack(void) {
+    char local[128] __attribute__((aligned(64)));
+    memset(local, 0, sizeof local);
+    bad(local + 64);
+}
+
+static void foreign_static(void) {
+    static char block[128] __attribute__((aligned(64)));
+    bad(block + 64);
+}
+
+static void foreign_constant(void) {
+    static const char block[128] __attribute__((aligned(64))) = "text";
+    bad((void *)(uintptr_t)(block + 64));
+}
+
+static void foreign_mapping(void) {
+    char *p = mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CHECK(p != MAP_FAILED, "mmap");
+    bad(p + 4096);
+}
+
+static void foreign_no_access(void) {
+    char *p = mmap(NULL, 1 << 20, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CHECK(p != MAP_FAILED, "mmap");
+    bad(p + 4096);
+}
+
+static void foreign_low(void) {
+    bad((void *)(uintptr_t)0x1000);
+}
+
+static void foreign_high(void) {
+    bad((void *)(uintptr_t)0xffffffffffffff00);
+}
+
+static void foreign_noncanonical(void) {
+    bad((void *)(uintptr_t)0x4141414141414140);
+}
+
+static void foreign_realloc(void) {
+    static char block[128] __attribute__((aligned(64)));
+    tell(block);
+    sink = realloc(block, 1000);
+}
+
+/* Shared by a million programs: the pointer was never from malloc but lies near one that is. */
+static void foreign_never_given(void) {
+    char *p = filled(100);
+    bad((void *)(((uintptr_t)p + ((size_t)64 << 20)) & ~(uintptr_t)0xfff));
+}
+
+static void interior_small(void) {
+    char *p = filled(1000);
+    bad(p + 16);
+}
+
+static void interior_medium(void) {
+    char *p = filled(20000);
+    bad(p + 4096);
+}
+
+static void interior_large(void) {
+    char *p = filled(300 * CHECK_KIB);
+    bad(p + 4096);
+}
+
+static void interior_large_64k(void) {
+    char *p = filled(3 * CHECK_MIB);
+    bad(p + 65536);
+}
+
+static void interior_huge(void) {
+    char *p = filled(64 * CHECK_MIB);
+    bad(p + 32 * CHECK_MIB);
+}
+
+static void interior_huge_realloc(void) {
+    char *p = filled(64 * CHECK_MIB);
+    tell(p + CHECK_MIB);
+    sink = realloc(p + CHECK_MIB, 100);
+}
+
+static void misaligned_1(void) {
+    char *p = filled(100);
+    bad(p + 1);
+}
+
+static void misaligned_8(void) {
+    char *p = filled(100);
+    bad(p + 8);
+}
+
+static void misaligned_large(void) {
+    char *p = filled(300 * CHECK_KIB);
+    bad(p + 8);
+}
+
+#define CASE(name)                                                                                           \
+    { #name, name }
+
+static const struct {
+    const char *name;
+    void (*run)(void);
+} cases[] = {
+    CASE(double_16),
+    CASE(double_24),
+    CASE(double_100),
+    CASE(double_1000),
+    CASE(double_8k),
+    CASE(double_30k),
+    CASE(double_100k),
+    CASE(double_1m),
+    CASE(double_64m),
+    CASE(double_lone),
+    CASE(double_aligned),
+    CASE(double_interleaved_48),
+    CASE(double_interleaved_2k),
+    CASE(double_late),
+    CASE(double_remote_then_local),
+    CASE(double_local_then_remote),
+    CASE(double_remote_large),
+    CASE(realloc_freed),
+    CASE(realloc_freed_large),
+    CASE(foreign_stack),
+    CASE(foreign_static),
+    CASE(foreign_constant),
+    CASE(foreign_mapping),
+    CASE(foreign_no_access),
+    CASE(foreign_low),
+    CASE(foreign_high),
+    CASE(foreign_noncanonical),
+    CASE(foreign_realloc),
+    CASE(foreign_never_given),
+    CASE(interior_small),
+    CASE(interior_medium),
+    CASE(interior_large),
+    CASE(interior_large_64k),
+    CASE(interior_huge),
+    CASE(interior_huge_realloc),
+    CASE(misaligned_1),
+    CASE(misaligned_8),
+    CASE(misaligned_large),
+};
+
+int main(int argc, char **argv) {
+    check_library();
+    check_watchdog(60);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        if (argc == 1)
+            dprintf(1, "%s\n", cases[i].name);
+        else if (strcmp(argv[1], cases[i].name) == 0) {
+            cases[i].run();
+            return 3;
+        }
+    }
+    return argc == 1 ? 0 : 2;
+}
