@@ -94,7 +94,8 @@ std::map<std::string, std::vector<int>> gift(int thread) {
 const char *ask_for_too_much() {
     volatile size_t too_much = SIZE_MAX / 4;
     try {
-        delete[] new char[too_much];
+        char *volatile p = new char[too_much]; /* volatile: else the pair may be optimised away */
+        delete[] p;
     } catch (const std::bad_alloc &e) {
         return e.what();
     }

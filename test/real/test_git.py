@@ -59,7 +59,9 @@ def main():
     sources = {"made-clone": made[False][0]}
     if subprocess.run(["git", "rev-parse", "--verify", "-q", "HEAD"], cwd=ROOT, env=real.env(False),
                       capture_output=True).returncode == 0:
-        sources["own-clone"] = ROOT
+        # A copy first: somebody may commit between the runs.
+        sources["own-clone"] = real.path("own.git")
+        real.run(["git", "clone", "-q", "--mirror", ROOT, sources["own-clone"]], False)
     else:
         print("these sources have no repository: only the made one is cloned")
     for name, source in sources.items():

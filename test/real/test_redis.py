@@ -39,6 +39,13 @@ class Server:
         self.real.fail(f"redis-server ended before `{text}`: status {self.process.wait()}\n{''.join(seen)[-3000:]}")
         return False
 
+    def alive(self, after):
+        if self.ask("PING", want=None).strip() == "PONG":
+            return True
+        log = self.process.stdout.read().decode(errors="replace")
+        self.real.fail(f"redis-server is gone after {after}: status {self.process.wait()}\n{log[-6000:]}")
+        return False
+
     def ask(self, *command, want=0):
         return self.real.run(["redis-cli", "-s", self.socket, *command], self.under, want=want).stdout.decode()
 
@@ -70,8 +77,8 @@ def memory_commands(real, server):
     real.true("MEMORY USAGE is a number", server.ask("MEMORY", "USAGE", "k1000").strip().isdigit())
     server.ask("MEMORY", "MALLOC-STATS")
     info = dict(line.split(":", 1) for line in server.ask("INFO", "memory").splitlines() if ":" in line)
-    used, rss = int(info["used_memory"]), int(info["used_memory_rss"])
-    print(f"INFO memory: used {used}, rss {rss}, allocator {info['mem_allocator'].strip()}")
+    used, rss = int(info.get("used_memory", 0)), int(info.get("used_memory_rss", 0))
+    print(f"INFO memory: used {used}, rss {rss}, allocator {info.get('mem_allocator')}")
     real.true("both are above the data", min(used, rss) > 10_000_000)
 
 
@@ -79,13 +86,17 @@ def drive(real, under):
     server = Server(real, under)
     if not server.start():
         return None
-    bench = real.run(["redis-benchmark", "-s", server.socket, "-q", "-n", "10000", "-c", "20", "-P", "8", "-r", "5000",
+    bench = real.run(["redis-benchmark", "-s", server.socket, "-q", "-n", "6000", "-c", "20", "-P", "8", "-r", "5000",
                       "-d", "200", "--threads", "2", "-t", ",".join(BENCHMARK)], under)
+    if not server.alive("redis-benchmark"):
+        return None
     real.true("redis-benchmark ran every test", bench.stdout.count(b"requests per second") >= len(BENCHMARK))
     server.ask("FLUSHALL")
     fill(server)
     digest = server.ask("DEBUG", "DIGEST").strip()
     memory_commands(real, server)
+    if not server.alive("the memory commands"):
+        return None
     server.ask("BGSAVE")
     real.true("the forked child saved", server.logged("Background saving terminated with success"))
     server.stop()
