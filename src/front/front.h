@@ -39,17 +39,20 @@ UM_INLINE void *um_front_malloc(size_t bytes) {
 }
 
 UM_INLINE void um_front_free(void *p) {
-    um_span *s = um_span_of(p);
-    /* relaxed: only this thread stores its own id */
-    if (um_likely(s != NULL) &&
-        um_likely(atomic_load_explicit(&s->owner, memory_order_relaxed) == um_thread_id())) {
-        um_block *b = p;
-        b->next = s->list;
-        b->self = b;
-        s->list = b;
-        if (um_unlikely(--s->countdown == 0))
-            um_heap_event(s);
-        return;
+    size_t offset = um_window_offset(p);
+    um_span *s = NULL;
+    if (um_likely(um_window_holds(offset))) {
+        s = um_span_at(offset);
+        /* relaxed: only this thread stores its own id */
+        if (um_likely(UM_PEEK(uintptr_t, s->owner) == um_thread_id())) {
+            um_block *b = p;
+            b->next = s->list;
+            b->self = b;
+            s->list = b;
+            if (um_unlikely(--s->countdown == 0))
+                um_heap_event(s);
+            return;
+        }
     }
     um_front_free_other(p, s);
 }

@@ -139,6 +139,13 @@ UM_EXPORT void free(void *p) {
 /* bytes is 1 ... INLINE_ZERO; the block's size is a multiple of 16. */
 UM_INLINE void zero_small(void *p, size_t bytes) {
     char *at = p, *end = at + bytes;
+    for (; end - at >= 64; at += 64) {
+        zero_vec *v = (zero_vec *)at;
+        v[0] = v[1] = v[2] = v[3] = (zero_vec){0, 0};
+        __asm__("" : "+r"(at)); /* keeps the compiler from making this a call of memset */
+    }
+    if (at >= end)
+        return;
     do {
         *(zero_vec *)at = (zero_vec){0, 0};
         at += sizeof(zero_vec);

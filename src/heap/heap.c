@@ -1,27 +1,28 @@
-/* The owner's side of a heap. A slab is current (serves its class), available (has free blocks), full (had
-   none when parked), or spare (empty, any class may take it); the places are um_slab_place.
+/* The owner's side of a heap. A slab is current (serves its class), available (has free blocks), empty (available with no
+   block in use: any class may take it, and the oldest go back first), or full (had no free block when parked); the places
+   are um_slab_place.
 
    One countdown a slab tells when its owner must look (um_heap_event), so that a local free only decrements:
-   - current and hot: never; current and cold: when it may be empty, so that a thread that touched many
-   classes once keeps little; current while much memory lies dirty: soon, so that decay goes on in a thread
-   that never leaves its fast path;
+   - current and hot: never; current and cold: when it may be empty, so that a thread that touched many classes once
+     keeps little; current while much memory lies dirty: soon, so that decay goes on in a thread that never leaves its
+     fast path;
    - full: after a few frees, then it is worth using again;
    - available: the number of blocks in use, so that 0 means empty.
    Blocks in use = cut - on the local list - on the remote list.
 
-   Bounds: spares hold at most half of the thread cache, and little in a thread that did little. */
+   Bounds: empty slabs hold at most the thread cache, and little in a thread that did little. */
 #include "heap/heap.h"
 #include "os/os.h"
 #include "slab/remote.h"
 #include "space/space.h"
 
 #define WAKE_MAX       16u
-#define KEEPERS_MAX    4u
+#define KEEPERS_MAX    2u
+#define KEEPER_BYTES   8192u
 #define TICK_EVERY     16u
 #define FLUSH_EVERY    256u
-#define ARM_FIRST      4u
-#define ARM_LAST       256u
-#define SPARE_PER_TICK 128u /* bytes of spare slabs that a slow path entitles to */
+#define ARMED_FREES    8u  /* between two looks at the clock */
+#define KEEP_PER_TICK  64u /* bytes of empty slabs that a slow path entitles to */
 
 size_t um_heap_cache_bytes = UM_MIB;
 
@@ -76,7 +77,7 @@ static uint32_t current_countdown(um_heap *h, const um_bin *bin, uint32_t in_use
     if (bin->heat < UM_HOT)
         return (uint32_t)um_max(1, in_use);
     if (h->armed)
-        return h->arm_step;
+        return ARMED_FREES;
     return UM_COUNTDOWN_NEVER;
 }
 
@@ -95,17 +96,16 @@ static void no_current(um_heap *h, unsigned c) {
 /* Much is dirty: let the next frees of every class look at the clock. */
 static void arm(um_heap *h) {
     h->armed = true;
-    h->arm_step = ARM_FIRST;
     for (unsigned c = 0; c < UM_CLASSES; c++) {
         um_bin *bin = &h->bins[c];
         if (bin->current != &um_span_none && bin->heat >= UM_HOT)
-            restart(bin, bin->current, ARM_FIRST);
+            restart(bin, bin->current, ARMED_FREES);
     }
 }
 
 void um_heap_tick(um_heap *h) {
     h->ticks++;
-    if (h->ticks % TICK_EVERY == 0)
+    if (h->armed || h->ticks % TICK_EVERY == 0)
         um_space_tick();
     if (h->ticks % FLUSH_EVERY == 0)
         um_remote_flush(h);
@@ -124,57 +124,62 @@ void um_heap_release(um_heap *h, um_span *s) {
         arm(h);
 }
 
-static void drop_oldest_spare(um_heap *h) {
-    um_span *s = h->spare[0];
-    h->spares--;
-    for (unsigned i = 0; i < h->spares; i++)
-        h->spare[i] = h->spare[i + 1];
-    h->spare_bytes -= um_slab_touched(s);
-    um_heap_release(h, s);
+static size_t empty_bytes_allowed(const um_heap *h) {
+    return um_min(um_heap_cache_bytes, (size_t)h->ticks * KEEP_PER_TICK);
 }
 
-/* s is empty and in no queue: keeps it for the next refill, or gives the oldest such back. */
-static void spare(um_heap *h, um_span *s) {
-    size_t allowed = um_min(um_heap_cache_bytes / 2, (size_t)h->ticks * SPARE_PER_TICK);
-    size_t bytes = um_slab_touched(s);
-    restart(&h->bins[s->class_id], s, UM_COUNTDOWN_NEVER);
-    s->place = UM_PLACE_NONE;
-    if (bytes > allowed) {
+/* Takes an empty slab out of the heap's list of them and of its class's queue. */
+static void unlist_empty(um_heap *h, um_span *s) {
+    if (s->age_next)
+        s->age_next->age_prev = s->age_prev;
+    else
+        h->youngest_empty = s->age_prev;
+    if (s->age_prev)
+        s->age_prev->age_next = s->age_next;
+    else
+        h->oldest_empty = s->age_next;
+    h->empty_bytes -= um_slab_touched(s);
+    um_queue_remove(&h->bins[s->class_id].avail, s);
+}
+
+static void list_empty(um_heap *h, um_bin *bin, um_span *s) {
+    s->place = UM_PLACE_EMPTY;
+    um_queue_push(&bin->avail, s); /* last: slabs in use fill up first */
+    s->age_next = NULL;
+    s->age_prev = h->youngest_empty;
+    if (s->age_prev)
+        s->age_prev->age_next = s;
+    else
+        h->oldest_empty = s;
+    h->youngest_empty = s;
+    h->empty_bytes += um_slab_touched(s);
+}
+
+/* s has no block in use and is in no queue: keeps it for the next refill, or gives it or older ones back. */
+static void keep_or_release(um_heap *h, um_bin *bin, um_span *s) {
+    size_t allowed = empty_bytes_allowed(h);
+    restart(bin, s, UM_COUNTDOWN_NEVER);
+    if (um_slab_touched(s) > allowed) {
         um_heap_release(h, s);
         return;
     }
-    while (h->spares && (h->spares == UM_SPARES || h->spare_bytes + bytes > allowed))
-        drop_oldest_spare(h);
-    h->spare[h->spares++] = s;
-    h->spare_bytes += bytes;
-}
-
-/* The youngest spare of the class, else (any) the youngest of all. */
-static um_span *take_spare(um_heap *h, unsigned c, bool any) {
-    unsigned i = h->spares;
-    um_span *s;
-    while (i && h->spare[i - 1]->class_id != c && !any)
-        i--;
-    if (!i)
-        return NULL;
-    s = h->spare[i - 1];
-    h->spare_bytes -= um_slab_touched(s);
-    h->spares--;
-    for (; i <= h->spares; i++)
-        h->spare[i - 1] = h->spare[i];
-    return s;
+    list_empty(h, bin, s);
+    while (h->empty_bytes > allowed) {
+        um_span *oldest = h->oldest_empty;
+        unlist_empty(h, oldest);
+        um_heap_release(h, oldest);
+    }
 }
 
 /* An available slab has no block in use. A slab whose token is out stays until the token comes in. */
 static void became_empty(um_heap *h, um_bin *bin, um_span *s) {
-    /* relaxed: no block is out, so nobody else changes the word but to clear the token, which drain would
-     * tell us */
+    /* relaxed: no block is out, so nobody else changes the word but to clear the token, which drain would tell us */
     if (atomic_load_explicit(&s->remote, memory_order_relaxed) & UM_REMOTE_PENDING) {
         restart(bin, s, 0);
         return;
     }
     um_queue_remove(&bin->avail, s);
-    spare(h, s);
+    keep_or_release(h, bin, s);
 }
 
 static void make_available(um_heap *h, um_bin *bin, um_span *s, uint32_t in_use) {
@@ -191,22 +196,23 @@ static void look_at_current(um_heap *h, um_bin *bin, um_span *s) {
     uint32_t in_use;
     um_heap_tick(h);
     if (bin->heat >= UM_HOT) {
-        h->arm_step = (uint32_t)um_min(h->arm_step * 2, ARM_LAST);
         um_space_tick();
         h->armed = um_space_uneasy();
-        restart(bin, s, h->armed ? h->arm_step : UM_COUNTDOWN_NEVER);
+        restart(bin, s, current_countdown(h, bin, 0));
         return;
     }
     bin->heat++;
     in_use = s->carved - um_slab_walk(s, &tail);
-    if (in_use || h->keepers < KEEPERS_MAX || atomic_load_explicit(&s->remote, memory_order_relaxed)) {
-        if (in_use == 0 && h->keepers < KEEPERS_MAX)
-            h->keepers++;
+    if (in_use == 0 && h->keepers < KEEPERS_MAX && um_slab_touched(s) <= KEEPER_BYTES) {
+        h->keepers++;
+        bin->heat = UM_HOT;
+    }
+    if (in_use || bin->heat >= UM_HOT || atomic_load_explicit(&s->remote, memory_order_relaxed)) { /* a hint */
         restart(bin, s, current_countdown(h, bin, in_use));
         return;
     }
     no_current(h, s->class_id);
-    spare(h, s);
+    keep_or_release(h, bin, s);
 }
 
 void um_heap_event(um_span *s) {
@@ -224,7 +230,7 @@ void um_heap_event(um_span *s) {
         um_heap_tick(h);
         became_empty(h, bin, s);
         break;
-    default: /* a spare slab has no block in use: one was freed twice */
+    default: /* an empty slab has no block in use: one was freed twice */
         um_slab_damaged(s, s->list);
     }
 }
@@ -304,14 +310,13 @@ void um_heap_drain(um_heap *h, um_span *s) {
 
 /* An empty slab for the class: dirty memory of our own first, then from the space. */
 static um_span *fresh_slab(um_heap *h, unsigned c) {
-    um_span *s = take_spare(h, c, false);
-    if (s)
-        return s;
-    s = take_spare(h, c, true);
-    if (s)
+    um_span *s = h->youngest_empty;
+    if (s) {
+        unlist_empty(h, s);
         s->bytes = um_slab_touched(s);
-    else
+    } else {
         s = um_space_alloc(h->node, 1, 1, NULL);
+    }
     if (!s)
         return NULL;
     um_slab_init(s, c);
@@ -326,12 +331,16 @@ static um_span *next_slab(um_heap *h, um_bin *bin, unsigned c, uint32_t *in_use)
     if (atomic_load_explicit(&h->pending, memory_order_relaxed)) /* a peek */
         um_heap_drain(h, atomic_exchange_explicit(&h->pending, NULL, memory_order_acquire));
     s = bin->avail;
+    *in_use = 0;
+    if (s && s->place == UM_PLACE_EMPTY) {
+        unlist_empty(h, s);
+        return s;
+    }
     if (s) {
         *in_use = s->countdown;
         um_queue_remove(&bin->avail, s);
         return s;
     }
-    *in_use = 0;
     s = um_orphan_adopt(h, c);
     return s ? s : fresh_slab(h, c);
 }
@@ -377,16 +386,19 @@ um_block *um_heap_refill(um_heap *h, unsigned c) {
     return b;
 }
 
-void um_heap_flush_spares(um_heap *h) {
-    while (h->spares)
-        drop_oldest_spare(h);
+void um_heap_flush_empty(um_heap *h) {
+    while (h->oldest_empty) {
+        um_span *s = h->oldest_empty;
+        unlist_empty(h, s);
+        um_heap_release(h, s);
+    }
 }
 
 void um_heap_flush(um_heap *h) {
     um_remote_flush(h);
-    um_heap_flush_spares(h);
-    um_large_flush(h);
     um_heap_drain(h, atomic_exchange_explicit(&h->pending, NULL, memory_order_acquire)); /* A2 */
+    um_heap_flush_empty(h);
+    um_large_flush(h);
 }
 
 void um_heap_check_lists(const um_heap *h, unsigned blocks) {

@@ -1,4 +1,4 @@
-/* heap: what one thread owns. A current slab for each class, queues of further slabs, a few spare spans, and
+/* heap: what one thread owns. A current slab for each class, queues of further slabs, empty ones that it keeps for a while, and
    a buffer of remote frees on their way to other threads. Local allocation and free use no atomic instruction
    and no lock. */
 #ifndef UM_HEAP_H
@@ -9,7 +9,6 @@
 #include "slab/slab.h"
 
 #define UM_OUT_SLOTS      16u /* slabs that a thread batches remote frees for */
-#define UM_SPARES         8u
 #define UM_LARGE_CACHE    8u
 #define UM_PENDING_CLOSED ((um_span *)1)
 
@@ -36,13 +35,12 @@ typedef struct um_heap {
     bool armed;        /* current slabs wake us soon, because much is dirty */
     uint8_t keepers;   /* cold classes that may keep an empty slab */
     uint32_t ticks;    /* slow paths of any kind */
-    uint32_t arm_step; /* frees until the next look while armed */
-    uint32_t spares, large_count; /* in use of the arrays below */
-    size_t spare_bytes, large_bytes;
+    uint32_t large_count; /* in use of `large` */
+    size_t empty_bytes, large_bytes;
+    um_span *oldest_empty, *youngest_empty; /* by age_next, age_prev */
     uint64_t remote_frees, remote_batches, large_hits; /* folded at exit */
     const void
         *untouched; /* the last block, if it was cut from memory that reads as zero but for its links */
-    um_span *spare[UM_SPARES];      /* empty slabs, oldest first */
     um_span *large[UM_LARGE_CACHE]; /* free large spans, oldest first */
     struct um_heap *next;           /* all heaps ever made; const after it was linked */
     struct um_heap *next_free;      /* registry lock */
@@ -81,9 +79,9 @@ UM_HIDDEN void um_heap_sync_tls(um_heap *h);
 UM_HIDDEN void um_heap_drain(um_heap *h, um_span *list);
 /* Gives an empty slab back to its space. */
 UM_HIDDEN void um_heap_release(um_heap *h, um_span *s);
-/* Empties what the heap keeps for itself: spare slabs, cached large spans, buffered remote frees. */
+/* Gives back what the heap keeps for itself: empty slabs, cached large spans, buffered remote frees. */
 UM_HIDDEN void um_heap_flush(um_heap *h);
-UM_HIDDEN void um_heap_flush_spares(um_heap *h);
+UM_HIDDEN void um_heap_flush_empty(um_heap *h);
 /* Checks the free lists the thread would use next, at most `blocks` of them: finds what a double free left
  * behind. */
 UM_HIDDEN void um_heap_check_lists(const um_heap *h, unsigned blocks);

@@ -133,7 +133,7 @@ void um_heap_exit(um_heap *h) {
         give_all(h, &bin->avail);
         give_all(h, &bin->full);
     }
-    um_heap_flush_spares(h); /* draining may have emptied slabs */
+    um_heap_flush_empty(h); /* draining may have emptied slabs */
     um_lock_take(&registry);
     fold(h);
     h->live = false;

@@ -26,7 +26,7 @@ static void send(um_heap *h, um_out *o) {
 static UM_NOINLINE void start_chain(um_heap *h, um_out *o, um_span *s, um_block *b) {
     if (o->slab)
         send(h, o);
-    um_heap_tick(h);
+    um_heap_tick(h); /* before the chain starts: a tick may flush */
     o->slab = s;
     o->head = o->tail = b;
     o->count = 1;
@@ -38,8 +38,8 @@ static UM_NOINLINE void start_chain(um_heap *h, um_out *o, um_span *s, um_block 
 }
 
 static UM_NOINLINE void send_full(um_heap *h, um_out *o) {
-    um_heap_tick(h);
     send(h, o);
+    um_heap_tick(h);
 }
 
 void um_remote_free(um_heap *h, um_span *s, um_block *b) {

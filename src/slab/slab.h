@@ -10,6 +10,7 @@ typedef enum um_slab_place {
     UM_PLACE_NONE,    /* in no queue: being made or given back */
     UM_PLACE_CURRENT, /* serves its class's bin */
     UM_PLACE_AVAIL,   /* has free blocks, waits its turn */
+    UM_PLACE_EMPTY,   /* the same with no block in use: any class may take it */
     UM_PLACE_FULL,    /* had none when it was parked */
     UM_PLACE_ORPHAN,  /* without owner */
 } um_slab_place;

@@ -35,5 +35,7 @@ UM_HIDDEN void um_space_insert_locked(um_space *sp, um_span *s, um_span_state st
 /* Bytes that may be dirty now. */
 UM_HIDDEN size_t um_space_budget_locked(const um_space *sp);
 UM_HIDDEN void um_space_purge_excess(um_space *sp);
+/* A span so little touched is not worth keeping dirty: threads that try many classes once leave many such. */
+UM_HIDDEN bool um_space_sparse(size_t dirty_bytes, size_t slots);
 
 #endif

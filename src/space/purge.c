@@ -11,6 +11,8 @@
 #define BUDGET_FLOOR    (4 * UM_MIB)
 #define IDLE_FLOOR      (UM_MIB)
 #define UNEASY          (8 * UM_MIB)
+#define SPARSE_FLOOR    (UM_MIB)
+#define SPARSE_PART     8u
 #define REFUSED_WAIT_MS 1000u
 #define UNMAP_SLOTS     16u /* where addresses are scarce, spans of 1 MiB and more give theirs back too */
 
@@ -30,6 +32,11 @@ size_t um_space_budget_locked(const um_space *sp) {
     if (um_space_setting.dirty_max)
         return um_space_setting.dirty_max;
     return um_max(BUDGET_FLOOR, peak - um_min(active, peak));
+}
+
+bool um_space_sparse(size_t dirty_bytes, size_t slots) {
+    return dirty_bytes && dirty_bytes <= (slots << UM_SLOT_SHIFT) / SPARSE_PART &&
+           atomic_load_explicit(&um_space_dirty, memory_order_relaxed) > SPARSE_FLOOR; /* hint */
 }
 
 /* Purges one detached span and files it. False: the kernel refused, it is dirty still. */

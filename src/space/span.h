@@ -52,7 +52,7 @@ typedef struct um_span {
     uint8_t listed;     /* slab: on the list of orphans with free blocks; orphan lock */
     uint32_t slots;     /* length; in a tail of a free span too */
     struct um_span *next, *prev;         /* heap's queue, orphan list, or the space's bin */
-    struct um_span *age_next, *age_prev; /* free and dirty: oldest first */
+    struct um_span *age_next, *age_prev; /* free and dirty, or empty slab of a heap: oldest first */
 
     /* Line 1 is what other threads read; the owner writes it only when a slab changes hands. */
     _Alignas(64) _Atomic(uintptr_t) owner; /* slab: thread id of the owner, UM_ID_NOBODY otherwise. Relaxed: a
@@ -82,13 +82,25 @@ typedef struct um_window {
 
 extern UM_HIDDEN um_window um_space_window;
 
-/* Record of the slot that holds p, or NULL where p is not in the window's opened part (NULL is not). */
+/* Distance of p from the window's start; beyond its opened part for NULL and every address that is not umalloc's. */
+UM_INLINE size_t um_window_offset(const void *p) {
+    return (uintptr_t)p - um_space_window.base;
+}
+
+UM_INLINE bool um_window_holds(size_t offset) {
+    return offset < UM_PEEK(size_t, um_space_window.opened_bytes);
+}
+
+/* Record of the slot at an offset that the window holds. */
+UM_INLINE um_span *um_span_at(size_t offset) {
+    size_t at = (offset >> (UM_SLOT_SHIFT - UM_SPAN_SHIFT)) & ~(sizeof(um_span) - 1);
+    return (um_span *)((char *)um_space_window.table + at);
+}
+
+/* Record of the slot that holds p, or NULL where p is not umalloc's. */
 UM_INLINE um_span *um_span_of(const void *p) {
-    size_t offset = (uintptr_t)p - um_space_window.base;
-    if (um_unlikely(offset >= atomic_load_explicit(&um_space_window.opened_bytes, memory_order_relaxed)))
-        return NULL;
-    return (um_span *)((char *)um_space_window.table +
-                       ((offset >> (UM_SLOT_SHIFT - UM_SPAN_SHIFT)) & ~(sizeof(um_span) - 1)));
+    size_t offset = um_window_offset(p);
+    return um_likely(um_window_holds(offset)) ? um_span_at(offset) : NULL;
 }
 
 UM_INLINE size_t um_span_index(const um_span *s) {

@@ -14,16 +14,7 @@
 #define REGION_RECORDS    (UM_REGION_SLOTS << UM_SPAN_SHIFT)
 #define PLACES            3
 
-#if defined(__SANITIZE_THREAD__)
-#define FIXED_LAYOUT 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define FIXED_LAYOUT 1
-#endif
-#endif
-#ifndef FIXED_LAYOUT
-#define FIXED_LAYOUT 0
-#endif
+#define FIXED_LAYOUT UM_TSAN /* its shadow covers only where the kernel usually maps */
 
 um_window um_space_window;
 
