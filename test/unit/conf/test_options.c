@@ -144,14 +144,14 @@ Test(options, sizes_that_are_none) {
     };
     for (size_t i = 0; i < UM_COUNT(wrong); i++) {
         char entry[64];
-        snprintf(entry, sizeof entry, "UMALLOC_THREAD_CACHE=%s", wrong[i]);
+        snprintf(entry, sizeof entry, "UMALLOC_LIMIT=%s", wrong[i]);
         load(entry);
         cr_expect_eq(bad, 1, "%s was accepted", entry);
         cr_expect_not_null(
-            strstr(out.all, "is not a size from 0 to 1G (suffixes K, M, G, T); using the default 1M\n"), "%s",
+            strstr(out.all, "is not a size from 0 to 64T (suffixes K, M, G, T); using the default 0\n"), "%s",
             out.all);
         cr_expect_eq(strchr(out.all, '\n') - out.all + 1, (long)out.len, "one line");
-        cr_expect_eq(um_option.thread_cache, 1u << 20);
+        cr_expect_eq(um_option.limit, 0);
     }
 }
 
@@ -313,7 +313,8 @@ Test(options, far_names_get_none) {
 
 Test(options, text_dump_shows_value_and_source) {
     load("UMALLOC_DECAY_MS=1000", "UMALLOC_STATS=text", "UMALLOC_DIRTY_MAX=1536K",
-         "UMALLOC_STATS_FILE=/tmp/%p\n", "UMALLOC_LIMIT=oops", "UMALLOC_STRICT=yes");
+         "UMALLOC_STATS_FILE=/tmp/%p\n", "UMALLOC_LIMIT=oops", "UMALLOC_STRICT=yes",
+         "UMALLOC_THREAD_CACHE=1048576");
     um_text *t = memory_text_start(&out);
     um_options_dump_text(t);
     cr_expect_str_eq(memory_text_end(&out), "  UMALLOC_STATS           environment  text\n"
@@ -323,7 +324,7 @@ Test(options, text_dump_shows_value_and_source) {
                                             "  UMALLOC_STRICT          environment  on\n"
                                             "  UMALLOC_DECAY_MS        environment  1000\n"
                                             "  UMALLOC_DIRTY_MAX       environment  1536K\n"
-                                            "  UMALLOC_THREAD_CACHE    default      1M\n"
+                                            "  UMALLOC_THREAD_CACHE    environment  1M\n"
                                             "  UMALLOC_LIMIT           default      0\n"
                                             "  UMALLOC_HUGEPAGES       default      auto\n");
 }
