@@ -113,15 +113,25 @@ def check_plain(program, lib, bars):
     if seen < frees * 0.99:
         bars.fail("the freeing thread did not go through um_remote_free")
     for function in PLAIN_FUNCTIONS:
-        text = subprocess.run(["objdump", "-d", "--no-show-raw-insn", f"--disassemble={function}", lib],
-                              capture_output=True, text=True, check=True).stdout
-        code = re.findall(r"^\s+[0-9a-f]+:\s+(.*)$", text, re.M)
+        code = machine_code(function, lib)
         atomics = [c for c in code if re.search(r"\block\b|\bxchg\b.*\(", c)]
         print(f"{function}: {len(code)} instructions, {len(atomics)} atomic read-modify-writes")
         if not code:
             bars.fail(f"no symbol {function} in {lib}")
         for instruction in atomics:
             bars.fail(f"{function} holds `{instruction}`")
+
+
+def machine_code(function, lib):
+    """Its instructions, found by address and size: a function may have several names."""
+    symbols = subprocess.run(["nm", "-S", lib], capture_output=True, text=True, check=True).stdout
+    place = re.search(rf"^([0-9a-f]+) ([0-9a-f]+) [tTwWiV] {function}$", symbols, re.M)
+    if not place:
+        return []
+    start, size = int(place[1], 16), int(place[2], 16)
+    text = subprocess.run(["objdump", "-d", "--no-show-raw-insn", f"--start-address={start}", f"--stop-address={start + size}",
+                           lib], capture_output=True, text=True, check=True).stdout
+    return re.findall(r"^\s+[0-9a-f]+:\s+(.*)$", text, re.M)
 
 
 def main():
@@ -133,7 +143,7 @@ def main():
     if platform.machine() != "x86_64":
         print(f"skipped: the bars are x86-64 instructions, this is {platform.machine()}")
         return 77
-    for tool in ("valgrind", "objdump"):
+    for tool in ("valgrind", "objdump", "nm"):
         if not shutil.which(tool):
             print(f"skipped: no {tool} here")
             return 77
