@@ -12,8 +12,10 @@ UM_HIDDEN um_heap *um_front_heap(void);
 UM_HIDDEN void *um_front_alloc(size_t bytes);
 UM_HIDDEN void *um_front_alloc_zeroed(size_t bytes);
 UM_HIDDEN void *um_front_alloc_aligned(size_t align, size_t bytes);
-/* A free that the calling thread's own slabs do not serve. s is um_span_of(p). */
+/* A free of a block that the calling thread does not own. */
 UM_HIDDEN void um_front_free_other(void *p, um_span *s);
+/* The first one for a slab, a thread's first or last calls, a large block, NULL, or misuse. s is um_span_of(p). */
+UM_HIDDEN void um_front_free_rare(void *p, um_span *s);
 /* Usable bytes of the block that starts at p; aborts where there is none (`what` names the call). */
 UM_HIDDEN size_t um_front_usable(const void *p, const char *what);
 
@@ -40,21 +42,23 @@ UM_INLINE void *um_front_malloc(size_t bytes) {
 
 UM_INLINE void um_front_free(void *p) {
     size_t offset = um_window_offset(p);
-    um_span *s = NULL;
-    if (um_likely(um_window_holds(offset))) {
-        s = um_span_at(offset);
-        /* relaxed: only this thread stores its own id */
-        if (um_likely(UM_PEEK(uintptr_t, s->owner) == um_thread_id())) {
-            um_block *b = p;
-            b->next = s->list;
-            b->self = b;
-            s->list = b;
-            if (um_unlikely(--s->countdown == 0))
-                um_heap_event(s);
-            return;
-        }
+    um_block *b = p;
+    um_span *s;
+    if (um_unlikely(!um_window_holds(offset))) {
+        um_front_free_rare(p, NULL);
+        return;
     }
-    um_front_free_other(p, s);
+    s = um_span_at(offset);
+    /* relaxed: only this thread stores its own id */
+    if (um_unlikely(UM_PEEK(uintptr_t, s->owner) != um_thread_id())) {
+        um_front_free_other(p, s);
+        return;
+    }
+    b->next = s->list;
+    b->self = b;
+    s->list = b;
+    if (um_unlikely(--s->countdown == 0))
+        um_heap_event(s);
 }
 
 #endif

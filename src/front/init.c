@@ -57,6 +57,8 @@ static __attribute__((no_sanitize("address", "thread", "undefined"), used)) void
     for (unsigned i = 0; i < UM_SMALL_BINS; i++)
         if (!um_tls.bins[i])
             um_tls.bins[i] = &um_span_none;
+    if (!um_tls.out)
+        um_tls.out = um_out_none;
     return nothing;
 }
 

@@ -93,30 +93,30 @@ static UM_COLD _Noreturn void bad_pointer(const void *p, const um_span *s, const
     }
 }
 
-UM_NOINLINE void um_front_free_other(void *p, um_span *s) {
-    um_heap *h;
-    um_span_kind kind;
+UM_NOINLINE void um_front_free_rare(void *p, um_span *s) {
+    um_heap *h = um_front_heap();
     if (!s) {
         if (!p)
             return;
         bad_pointer(p, s, "invalid free");
     }
-    kind = um_span_kind_of(s);
-    h = um_tls.heap;
-    if (um_unlikely(!h))
-        h = um_front_heap();
-    if (um_likely(kind == UM_SPAN_SLAB)) {
-        if (um_likely(h != NULL)) {
-            um_remote_free(h, s, p);
+    if (um_span_kind_of(s) == UM_SPAN_SLAB) {
+        if (h) {
+            um_remote_start(h, s, p);
             return;
         }
         ((um_block *)p)->self = p;
         um_remote_push(s, p, p, 1);
         return;
     }
-    if (um_unlikely(kind != UM_SPAN_LARGE || p != um_span_start(s)))
+    if (um_unlikely(um_span_kind_of(s) != UM_SPAN_LARGE || p != um_span_start(s)))
         bad_pointer(p, s, "invalid free");
     um_large_free(h, s);
+}
+
+UM_NOINLINE void um_front_free_other(void *p, um_span *s) {
+    if (um_unlikely(!um_remote_join(s, p)))
+        um_front_free_rare(p, s);
 }
 
 size_t um_front_usable(const void *p, const char *what) {

@@ -22,7 +22,6 @@
 #define TICK_EVERY     16u
 #define FLUSH_EVERY    256u
 #define ARMED_FREES    8u  /* between two looks at the clock */
-#define KEEP_PER_TICK  64u /* bytes of empty slabs that a slow path entitles to */
 
 size_t um_heap_cache_bytes = UM_MIB;
 
@@ -103,14 +102,6 @@ static void arm(um_heap *h) {
     }
 }
 
-void um_heap_tick(um_heap *h) {
-    h->ticks++;
-    if (h->armed || h->ticks % TICK_EVERY == 0)
-        um_space_tick();
-    if (h->ticks % FLUSH_EVERY == 0)
-        um_remote_flush(h);
-}
-
 void um_heap_release(um_heap *h, um_span *s) {
     um_bin *bin = &h->bins[s->class_id];
     restart(bin, s, UM_COUNTDOWN_NEVER);
@@ -120,12 +111,6 @@ void um_heap_release(um_heap *h, um_span *s) {
     atomic_store_explicit(&s->owner, UM_ID_NOBODY, memory_order_relaxed);
     atomic_store_explicit(&s->heap, NULL, memory_order_relaxed);
     um_space_free(s, um_slab_touched(s));
-    if (!h->armed && um_space_uneasy())
-        arm(h);
-}
-
-static size_t empty_bytes_allowed(const um_heap *h) {
-    return um_min(um_heap_cache_bytes, (size_t)h->ticks * KEEP_PER_TICK);
 }
 
 /* Takes an empty slab out of the heap's list of them and of its class's queue. */
@@ -139,12 +124,13 @@ static void unlist_empty(um_heap *h, um_span *s) {
     else
         h->oldest_empty = s->age_next;
     h->empty_bytes -= um_slab_touched(s);
+    h->empty_low = um_min(h->empty_low, h->empty_bytes);
     um_queue_remove(&h->bins[s->class_id].avail, s);
 }
 
-static void list_empty(um_heap *h, um_bin *bin, um_span *s) {
+/* s is the last of its class's queue: slabs in use fill up first. */
+static void list_empty(um_heap *h, um_span *s) {
     s->place = UM_PLACE_EMPTY;
-    um_queue_push(&bin->avail, s); /* last: slabs in use fill up first */
     s->age_next = NULL;
     s->age_prev = h->youngest_empty;
     if (s->age_prev)
@@ -155,20 +141,44 @@ static void list_empty(um_heap *h, um_bin *bin, um_span *s) {
     h->empty_bytes += um_slab_touched(s);
 }
 
-/* s has no block in use and is in no queue: keeps it for the next refill, or gives it or older ones back. */
-static void keep_or_release(um_heap *h, um_bin *bin, um_span *s) {
-    size_t allowed = empty_bytes_allowed(h);
-    restart(bin, s, UM_COUNTDOWN_NEVER);
-    if (um_slab_touched(s) > allowed) {
+/* Gives the oldest empty slabs back until at most keep_bytes are left. */
+static void release_oldest(um_heap *h, size_t keep_bytes) {
+    while (h->empty_bytes > keep_bytes) { /* each has been cut, so each has bytes */
+        um_span *s = h->oldest_empty;
+        unlist_empty(h, s);
         um_heap_release(h, s);
+    }
+}
+
+/* Half of what lay idle for a while is too much to keep. */
+static void release_idle(um_heap *h) {
+    size_t idle = um_min(h->empty_low, h->empty_bytes) / 2;
+    h->keep_bytes = um_max(UM_KEEP_FIRST, h->keep_bytes - um_min(h->keep_bytes, idle));
+    release_oldest(h, h->empty_bytes - idle);
+    h->empty_low = h->empty_bytes;
+}
+
+void um_heap_tick(um_heap *h) {
+    h->ticks++;
+    if (!h->armed && um_unlikely(um_space_uneasy()))
+        arm(h);
+    if (h->armed || h->ticks % TICK_EVERY == 0)
+        um_space_tick();
+    if (um_unlikely(h->ticks % FLUSH_EVERY == 0)) {
+        um_remote_flush(h);
+        release_idle(h);
+    }
+}
+
+/* s has no block in use and is the last of its class's queue: keeps it for the next refill, or gives the oldest back. */
+static void keep_or_release(um_heap *h, um_bin *bin, um_span *s) {
+    restart(bin, s, UM_COUNTDOWN_NEVER);
+    list_empty(h, s);
+    if (um_likely(h->empty_bytes <= h->keep_bytes))
         return;
-    }
-    list_empty(h, bin, s);
-    while (h->empty_bytes > allowed) {
-        um_span *oldest = h->oldest_empty;
-        unlist_empty(h, oldest);
-        um_heap_release(h, oldest);
-    }
+    h->gave_back = true;
+    release_oldest(h, h->keep_bytes);
+    um_heap_tick(h);
 }
 
 /* An available slab has no block in use. A slab whose token is out stays until the token comes in. */
@@ -178,7 +188,10 @@ static void became_empty(um_heap *h, um_bin *bin, um_span *s) {
         restart(bin, s, 0);
         return;
     }
-    um_queue_remove(&bin->avail, s);
+    if (bin->avail->prev != s) {
+        um_queue_remove(&bin->avail, s);
+        um_queue_push(&bin->avail, s);
+    }
     keep_or_release(h, bin, s);
 }
 
@@ -212,6 +225,7 @@ static void look_at_current(um_heap *h, um_bin *bin, um_span *s) {
         return;
     }
     no_current(h, s->class_id);
+    um_queue_push(&bin->avail, s);
     keep_or_release(h, bin, s);
 }
 
@@ -227,7 +241,6 @@ void um_heap_event(um_span *s) {
         make_available(h, bin, s, s->capacity - wake_after(s));
         break;
     case UM_PLACE_AVAIL:
-        um_heap_tick(h);
         became_empty(h, bin, s);
         break;
     default: /* an empty slab has no block in use: one was freed twice */
@@ -315,6 +328,9 @@ static um_span *fresh_slab(um_heap *h, unsigned c) {
         unlist_empty(h, s);
         s->bytes = um_slab_touched(s);
     } else {
+        if (h->gave_back)
+            h->keep_bytes = um_min(h->keep_bytes * 2, um_max(um_heap_cache_bytes, UM_KEEP_FIRST));
+        h->gave_back = false;
         s = um_space_alloc(h->node, 1, 1, NULL);
     }
     if (!s)
@@ -387,11 +403,7 @@ um_block *um_heap_refill(um_heap *h, unsigned c) {
 }
 
 void um_heap_flush_empty(um_heap *h) {
-    while (h->oldest_empty) {
-        um_span *s = h->oldest_empty;
-        unlist_empty(h, s);
-        um_heap_release(h, s);
-    }
+    release_oldest(h, 0);
 }
 
 void um_heap_flush(um_heap *h) {

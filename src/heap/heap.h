@@ -25,7 +25,7 @@ typedef struct um_bin {
 typedef struct um_out {
     um_span *slab; /* NULL: unused */
     um_block *head, *tail;
-    uint32_t count, room;
+    uint32_t room; /* blocks that may still join */
 } um_out;
 
 typedef struct um_heap {
@@ -36,7 +36,10 @@ typedef struct um_heap {
     uint8_t keepers;   /* cold classes that may keep an empty slab */
     uint32_t ticks;    /* slow paths of any kind */
     uint32_t large_count; /* in use of `large` */
-    size_t empty_bytes, large_bytes;
+    size_t large_bytes;
+    size_t empty_bytes, empty_low;  /* in empty slabs: now, and the least of late */
+    size_t keep_bytes;              /* most of it: grows when what was given back is wanted again */
+    bool gave_back;                 /* an empty slab, since the last one was fetched */
     um_span *oldest_empty, *youngest_empty; /* by age_next, age_prev */
     uint64_t remote_frees, remote_batches, large_hits; /* folded at exit */
     const void
@@ -52,15 +55,18 @@ typedef struct um_heap {
     _Alignas(64) _Atomic(um_span *) pending;
 } um_heap;
 
-#define UM_HOT 8u
+#define UM_HOT        8u
+#define UM_KEEP_FIRST ((size_t)16384)
 
 typedef struct um_tls {
     um_span *bins[UM_SMALL_BINS]; /* current slab for each 16 bytes of request */
     um_heap *heap;                /* NULL before the first allocation and after the thread's exit */
+    um_out *out;                  /* the heap's, or um_out_none */
     uintptr_t exited;             /* the heap was handed over: the shared heap serves what comes still */
 } um_tls_block;
 
 extern UM_HIDDEN __thread um_tls_block um_tls __attribute__((tls_model("initial-exec")));
+extern UM_HIDDEN um_out um_out_none[UM_OUT_SLOTS]; /* holds no slab, ever */
 extern UM_HIDDEN uint32_t um_heap_fork_gen; /* written in the child of fork, single-threaded */
 
 /* Limits from the options. */
@@ -99,8 +105,25 @@ UM_INLINE um_block *um_heap_alloc(um_heap *h, unsigned class_id) {
 
 /* --- remote.c: the other threads' side --- */
 
-/* Buffers a block of a slab that the calling thread does not own. */
-UM_HIDDEN void um_remote_free(um_heap *h, um_span *s, um_block *b);
+/* Starts a chain with a block of a slab that the calling thread does not own. */
+UM_HIDDEN void um_remote_start(um_heap *h, um_span *s, um_block *b);
+/* The chain is full. */
+UM_HIDDEN void um_remote_full(um_out *o);
+
+/* Adds a block to the slab's chain, if there is one: no atomic instruction, no lock. A chain's slab has blocks in use, so
+   it is still the slab that it was when the chain began. */
+UM_INLINE bool um_remote_join(um_span *s, um_block *b) {
+    um_out *o = &um_tls.out[((uintptr_t)s >> UM_SPAN_SHIFT) % UM_OUT_SLOTS];
+    if (um_unlikely(o->slab != s))
+        return false;
+    b->next = o->head;
+    b->self = b;
+    o->head = b;
+    if (um_unlikely(--o->room == 0))
+        um_remote_full(o);
+    return true;
+}
+
 /* Hands a chain over at once. */
 UM_HIDDEN void um_remote_push(um_span *s, um_block *head, um_block *tail, unsigned count);
 UM_HIDDEN void um_remote_flush(um_heap *h);

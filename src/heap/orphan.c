@@ -45,7 +45,7 @@ static bool orphan_locked(um_bin *bin, um_span *s) {
             um_fatal("double free", head, s->block_bytes, "more blocks came back than the slab has");
         next = (w & UM_REMOTE_PENDING) | UM_REMOTE_ORPHAN | ((w | (UM_REMOTE_EPOCH_ONE - 1)) + 1);
         if (sum)
-            next |= um_remote_list(s, head, sum);
+            next |= um_remote_first(s, head) | um_remote_sum(sum);
         /* R4: release publishes the local list and `carved`; pairs with A4 and A5. */
     } while (!atomic_compare_exchange_weak_explicit(&s->remote, &w, next, memory_order_acq_rel,
                                                     memory_order_acquire));

@@ -12,8 +12,10 @@
 _Static_assert(UM_SMALL_BINS == 64, "the initialiser has 64 entries");
 _Static_assert(sizeof(um_tls_block) <= 640, "static TLS is scarce where the library is loaded by dlopen");
 
+um_out um_out_none[UM_OUT_SLOTS];
 __thread um_tls_block um_tls
-    __attribute__((tls_model("initial-exec"))) = {.bins = {NONE16, NONE16, NONE16, NONE16}};
+    __attribute__((tls_model("initial-exec"))) = {
+    .bins = {NONE16, NONE16, NONE16, NONE16}, .out = um_out_none};
 uint32_t um_heap_fork_gen;
 um_heap_folded um_heap_past;
 
@@ -30,6 +32,9 @@ static void open_heap(um_heap *h, uintptr_t owner) {
     h->fork_gen = um_heap_fork_gen;
     h->armed = false;
     h->keepers = 0;
+    h->keep_bytes = UM_KEEP_FIRST;
+    h->empty_low = 0;
+    h->gave_back = false;
     h->ticks = 0;
     for (unsigned c = 0; c < UM_CLASSES; c++) {
         um_bin *bin = &h->bins[c];
@@ -90,6 +95,7 @@ um_heap *um_heap_get(void) {
     if (!h)
         return NULL;
     um_tls.heap = h;
+    um_tls.out = h->out;
     um_heap_sync_tls(h);
     return h;
 }
@@ -116,11 +122,12 @@ static void fold(um_heap *h) {
 }
 
 void um_heap_exit(um_heap *h) {
+    um_heap_flush(h);
     um_tls.heap = NULL;
+    um_tls.out = um_out_none;
     um_tls.exited = 1;
     for (unsigned i = 0; i < UM_SMALL_BINS; i++)
         um_tls.bins[i] = &um_span_none;
-    um_heap_flush(h);
     /* A2: whoever comes later finds the stack closed and leaves his blocks on the slab, which we take below.
      */
     um_heap_drain(h, atomic_exchange_explicit(&h->pending, UM_PENDING_CLOSED, memory_order_acq_rel));

@@ -16,44 +16,30 @@
 
 static void send(um_heap *h, um_out *o) {
     um_span *s = o->slab;
+    uint32_t count = s->transit - o->room;
     h->remote_batches++;
-    h->remote_frees += o->count;
+    h->remote_frees += count;
     o->slab = NULL;
-    um_remote_push(s, o->head, o->tail, o->count);
+    um_remote_push(s, o->head, o->tail, count);
 }
 
-/* The buffer's slot serves another slab, or none. */
-static UM_NOINLINE void start_chain(um_heap *h, um_out *o, um_span *s, um_block *b) {
+UM_NOINLINE void um_remote_start(um_heap *h, um_span *s, um_block *b) {
+    um_out *o = &h->out[((uintptr_t)s >> UM_SPAN_SHIFT) % UM_OUT_SLOTS];
     if (o->slab)
         send(h, o);
-    um_heap_tick(h); /* before the chain starts: a tick may flush */
     o->slab = s;
     o->head = o->tail = b;
-    o->count = 1;
     o->room = s->transit - 1u;
     b->next = um_list_end_block();
     b->self = b;
     if (o->room == 0)
-        send(h, o);
+        um_remote_full(o);
 }
 
-static UM_NOINLINE void send_full(um_heap *h, um_out *o) {
+UM_NOINLINE void um_remote_full(um_out *o) {
+    um_heap *h = um_tls.heap;
     send(h, o);
     um_heap_tick(h);
-}
-
-void um_remote_free(um_heap *h, um_span *s, um_block *b) {
-    um_out *o = &h->out[um_span_index(s) % UM_OUT_SLOTS];
-    if (um_unlikely(o->slab != s)) {
-        start_chain(h, o, s, b);
-        return;
-    }
-    b->next = o->head;
-    b->self = b;
-    o->head = b;
-    o->count++;
-    if (um_unlikely(--o->room == 0))
-        send_full(h, o);
 }
 
 void um_remote_flush(um_heap *h) {
@@ -64,7 +50,7 @@ void um_remote_flush(um_heap *h) {
 
 void um_remote_push(um_span *s, um_block *head, um_block *tail, unsigned count) {
     um_heap *h = atomic_load_explicit(&s->heap, memory_order_acquire); /* A3: pairs with R3 */
-    uint64_t w, next;
+    uint64_t w, next, first = um_remote_first(s, head);
     if (um_unlikely(!um_slab_is_block(s, head)))
         um_fatal("invalid free", head, s->block_bytes, "not the start of a block");
     if (um_unlikely(h && h->fork_gen != um_heap_fork_gen))
@@ -75,7 +61,7 @@ void um_remote_push(um_span *s, um_block *head, um_block *tail, unsigned count) 
         if (um_unlikely(sum > s->capacity))
             um_fatal("double free", head, s->block_bytes, "more blocks came back than the slab has");
         tail->next = um_remote_head(s, w);
-        next = (w & ~UM_REMOTE_LIST_MASK) | um_remote_list(s, head, sum);
+        next = (w & ~UM_REMOTE_LIST_MASK) | first | um_remote_sum(sum);
         if (!(w & UM_REMOTE_ORPHAN))
             next |= UM_REMOTE_PENDING;
         /* R1: release publishes the chain's links; pairs with A1 in heap.c and A4 in orphan.c. Acquire: a new

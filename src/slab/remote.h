@@ -33,8 +33,12 @@ UM_INLINE um_block *um_remote_head(const um_span *s, uint64_t w) {
     return n ? (um_block *)(um_span_start(s) + (n - 1) * s->block_bytes) : um_list_end_block();
 }
 
-UM_INLINE uint64_t um_remote_list(const um_span *s, const um_block *head, unsigned count) {
-    return (um_slab_index(s, head) + 1ull) | (uint64_t)count << UM_REMOTE_COUNT_SHIFT;
+UM_INLINE uint64_t um_remote_first(const um_span *s, const um_block *head) {
+    return um_slab_index(s, head) + 1ull;
+}
+
+UM_INLINE uint64_t um_remote_sum(unsigned count) {
+    return (uint64_t)count << UM_REMOTE_COUNT_SHIFT;
 }
 
 #endif

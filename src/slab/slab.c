@@ -10,20 +10,11 @@
 const um_block um_list_end = {NULL, NULL};
 um_span um_span_none = {.list = (um_block *)(uintptr_t)&um_list_end, .countdown = UM_COUNTDOWN_NEVER};
 
-unsigned um_slab_index(const um_span *s, const void *p) {
-    uint32_t offset = (uint32_t)((uintptr_t)p & (UM_SLOT_BYTES - 1));
-    return offset / s->block_bytes;
-}
-
-bool um_slab_is_block(const um_span *s, const void *p) {
-    uint32_t offset = (uint32_t)((uintptr_t)p & (UM_SLOT_BYTES - 1));
-    return offset % s->block_bytes == 0 && offset / s->block_bytes < s->capacity;
-}
-
 void um_slab_init(um_span *s, unsigned class_id) {
     s->list = um_list_end_block();
     s->countdown = s->mark = UM_COUNTDOWN_NEVER;
     s->block_bytes = um_class_bytes[class_id];
+    s->reciprocal = (uint32_t)(((1ull << 32) + s->block_bytes - 1) / s->block_bytes);
     s->class_id = (uint8_t)class_id;
     s->capacity = (uint16_t)(UM_SLOT_BYTES / s->block_bytes);
     s->carved = 0;
