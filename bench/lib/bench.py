@@ -66,7 +66,7 @@ def build(args, source, output=None, *flags):
 
 def run(command, preload):
     """The figures that a program prints, one "name value" a line."""
-    env = {k: v for k, v in os.environ.items() if k != "LD_PRELOAD" and not k.startswith("UMALLOC_")}
+    env = {k: v for k, v in os.environ.items() if k != "LD_PRELOAD" and not k.startswith(("UMALLOC_", "MALLOC_"))}
     if preload:
         env["LD_PRELOAD"] = preload
     done = subprocess.run(command, env=env, capture_output=True, text=True)

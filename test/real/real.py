@@ -46,7 +46,7 @@ class Real:
         return os.path.join(self.dir, name)
 
     def env(self, under, **more):
-        env = {k: v for k, v in os.environ.items() if k != "LD_PRELOAD" and not k.startswith("UMALLOC_")}
+        env = {k: v for k, v in os.environ.items() if k != "LD_PRELOAD" and not k.startswith(("UMALLOC_", "MALLOC_"))}
         env |= {"LC_ALL": "C", "HOME": self.home, "TMPDIR": self.tmp} | more
         if under:
             env |= {"LD_PRELOAD": self.lib, "UMALLOC_STATS": "json",
