@@ -66,12 +66,13 @@ UM_INLINE void um_cpu_relax(void) {
 #define UM_TSAN 0
 #endif
 
-/* A relaxed load of a word-sized atomic on a fast path. Compilers do not fold an atomic load into the compare that uses it,
-   so it is a plain read here: of an aligned word, whose every value ever stored is a right answer for the caller. */
+/* A relaxed load of a word-sized atomic on a fast path. Compilers do not fold an atomic load into the compare
+   that uses it, so it is a plain read here: of an aligned word, whose every value ever stored is a right
+   answer for the caller. */
 #if UM_TSAN
 #define UM_PEEK(type, a) atomic_load_explicit(&(a), memory_order_relaxed)
 #else
-#define UM_PEEK(type, a) (*(const type *)(uintptr_t)&(a))
+#define UM_PEEK(type, a) (*(const type *)(uintptr_t) & (a))
 #endif
 
 /* Identity of the calling thread: its thread pointer. Unique among live threads, reused after a thread ended,

@@ -17,9 +17,10 @@ typedef struct um_counter_values {
 
 typedef struct um_class_row {
     uint32_t block_bytes;
-    uint64_t allocs, frees; /* live = allocs - frees, never negative */
+    uint64_t allocs, frees; /* blocks handed out and come back; in a child of fork since the fork */
+    uint64_t live;          /* blocks in use now, inherited ones among them */
     uint64_t slabs;         /* spans the class holds now */
-    uint64_t slab_bytes;    /* of those spans; 0 = not known, then waste is not shown */
+    uint64_t slab_bytes;    /* of their memory that may have been touched */
     uint64_t refills, flushes;
 } um_class_row;
 

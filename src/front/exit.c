@@ -9,14 +9,17 @@
 #include "front/report.h"
 #include "os/os.h"
 
+#include <errno.h>
+
 #define CHECKED_BLOCKS 4096u /* bounds the look at the end to some microseconds */
-#define PATH_BYTES     1200u
+#define SHOWN_COLUMNS  200u  /* of a path in a complaint */
 
 extern int __cxa_at_quick_exit(void (*f)(void *), void *dso) __attribute__((weak));
 
 static int report_fd = -1; /* const after start */
 static uint64_t report_file[2];
 static _Atomic(uint32_t) reported; /* relaxed: the first wins */
+static uint32_t report_pid;        /* whose report it is; const after start, but for the child of fork */
 static bool child;                 /* written in the child of fork, single-threaded */
 static um_stats snapshot, before_fork;
 
@@ -24,39 +27,54 @@ static void to_fd(void *ctx, const char *bytes, size_t n) {
     (void)um_os_write(*(int *)ctx, bytes, n); /* nowhere to report to */
 }
 
-static int open_report_file(const char *pattern) {
-    char path[PATH_BYTES];
-    um_text t;
-    um_text_init(&t, NULL, NULL);
+/* The pattern with %p, %n and %% replaced, and a zero after it. False if it is too long. */
+static bool expand(const char *pattern, um_text *path) {
+    um_text_init(path, NULL, NULL);
     for (const char *c = pattern; *c; c++) {
-        if (*c != '%' || !c[1]) {
-            um_text_char(&t, *c);
-            continue;
+        if (*c == '%' && c[1] == 'p') {
+            um_text_u64(path, um_os_pid());
+        } else if (*c == '%' && c[1] == 'n') {
+            um_text_str(path, um_os_program());
+        } else {
+            um_text_char(path, *c);
+            if (*c != '%' || c[1] != '%')
+                continue;
         }
         c++;
-        if (*c == 'p') {
-            um_text_u64(&t, um_os_pid());
-        } else if (*c == 'n') {
-            um_text_str(&t, um_os_program());
-        } else {
-            if (*c != '%')
-                um_text_char(&t, '%');
-            um_text_char(&t, *c);
-        }
     }
-    __builtin_memcpy(path, t.buf, t.len);
-    path[um_min(t.len, sizeof path - 1)] = 0;
-    return um_os_create(path);
+    um_text_char(path, 0);
+    return path->len < sizeof path->buf;
 }
 
-static int report_target(void) {
+static int stderr_at_start(void) {
     uint64_t id[2];
-    if (um_option.stats_file[0])
-        return open_report_file(um_option.stats_file);
     if (report_fd >= 0 && um_os_file_id(report_fd, id) == 0 && id[0] == report_file[0] &&
         id[1] == report_file[1])
         return report_fd;
     return um_os_file_id(2, id) == 0 && id[0] == report_file[0] && id[1] == report_file[1] ? 2 : -1;
+}
+
+/* A file that cannot be written does not lose the report: stderr gets it, after the reason. */
+static int report_target(void) {
+    um_text t;
+    int fd = -ENAMETOOLONG, fallback;
+    if (!um_option.stats_file[0])
+        return stderr_at_start();
+    if (expand(um_option.stats_file, &t))
+        fd = um_os_create(t.buf);
+    if (fd >= 0)
+        return fd;
+    fallback = stderr_at_start();
+    if (fallback >= 0) {
+        um_text_init(&t, to_fd, &fallback);
+        um_text_str(&t, "umalloc: cannot write the report to UMALLOC_STATS_FILE=");
+        um_text_quoted(&t, um_option.stats_file, SHOWN_COLUMNS);
+        um_text_str(&t, " (error ");
+        um_text_u64(&t, (uint64_t)-fd);
+        um_text_str(&t, ")\n");
+        um_text_flush(&t);
+    }
+    return fallback;
 }
 
 /* The counters of a child start at the fork. */
@@ -67,9 +85,8 @@ static void subtract(um_stats *s, const um_stats *b) {
     for (unsigned c = 0; c < s->class_count; c++) {
         um_class_row *r = &s->classes[c];
         const um_class_row *o = &b->classes[c];
-        uint64_t live = r->allocs - r->frees; /* inherited blocks are live here too */
+        r->allocs -= um_min(r->allocs, o->allocs);
         r->frees -= um_min(r->frees, o->frees);
-        r->allocs = r->frees + live;
         r->refills -= um_min(r->refills, o->refills);
         r->flushes -= um_min(r->flushes, o->flushes);
     }
@@ -83,6 +100,9 @@ void um_front_report(void) {
     um_text t;
     int fd;
     if (um_option.stats == UM_STATS_OFF || (child && !um_option.stats_fork))
+        return;
+    /* A child of vfork shares our memory, one of a bare clone ran no fork handler: neither is us. */
+    if (um_os_pid() != report_pid)
         return;
     if (atomic_exchange_explicit(&reported, 1, memory_order_relaxed))
         return;
@@ -114,6 +134,7 @@ static void at_quick_exit_report(void *unused) {
 void um_front_exit_init(void) {
     if (um_option.stats == UM_STATS_OFF)
         return;
+    report_pid = um_os_pid();
     if (um_os_file_id(2, report_file) == 0)
         report_fd = um_os_dup_high(2);
     if (__cxa_at_quick_exit)
@@ -122,6 +143,7 @@ void um_front_exit_init(void) {
 
 void um_front_exit_child(void) {
     child = true;
+    report_pid = um_os_pid();
     atomic_store_explicit(&reported, 0, memory_order_relaxed); /* single thread */
     if (um_option.stats != UM_STATS_OFF && um_option.stats_fork)
         um_gather(&before_fork);

@@ -14,7 +14,8 @@ UM_HIDDEN void *um_front_alloc_zeroed(size_t bytes);
 UM_HIDDEN void *um_front_alloc_aligned(size_t align, size_t bytes);
 /* A free of a block that the calling thread does not own. */
 UM_HIDDEN void um_front_free_other(void *p, um_span *s);
-/* The first one for a slab, a thread's first or last calls, a large block, NULL, or misuse. s is um_span_of(p). */
+/* The first one for a slab, a thread's first or last calls, a large block, NULL, or misuse. s is
+ * um_span_of(p). */
 UM_HIDDEN void um_front_free_rare(void *p, um_span *s);
 /* Usable bytes of the block that starts at p; aborts where there is none (`what` names the call). */
 UM_HIDDEN size_t um_front_usable(const void *p, const char *what);

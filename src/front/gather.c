@@ -54,10 +54,14 @@ static __attribute__((no_sanitize("thread"))) void add_span(const um_span *s, vo
         unsigned back = s->place == UM_PLACE_NONE ? 0 : s->mark - s->countdown;
         unsigned live = blocks_in_use(s, back);
         row->slabs++;
+        row->slab_bytes += um_slab_touched(s);
+        /* An orphan's word also holds what was free when it became one, of which mark is the number. */
+        if (s->place == UM_PLACE_ORPHAN)
+            back = 0 - s->mark;
+        back += um_remote_count(atomic_load_explicit(&s->remote, memory_order_relaxed)); /* racy */
         if (back <= UM_COUNTDOWN_NEVER)
-            row->frees +=
-                back + um_remote_count(atomic_load_explicit(&s->remote, memory_order_relaxed)); /* racy */
-        row->allocs += live;
+            row->frees += back;
+        row->live += live;
         out->allocated += (uint64_t)live * um_class_bytes[s->class_id];
     }
 }
@@ -80,7 +84,7 @@ static __attribute__((no_sanitize("thread"))) void add_heap(um_heap *h, void *ct
 static void add_past(um_stats *out) {
     for (unsigned c = 0; c < UM_CLASSES; c++) {
         out->classes[c].block_bytes = um_class_bytes[c];
-        out->classes[c].frees = um_heap_past.classes[c].frees;
+        out->classes[c].frees = um_heap_past.classes[c].frees + um_orphan_frees[c];
         out->classes[c].refills = um_heap_past.classes[c].refills;
         out->classes[c].flushes = um_heap_past.classes[c].flushes;
     }
@@ -110,8 +114,9 @@ void um_gather(um_stats *out) {
     if (!um_space_window.table) /* nothing was ever allocated */
         return;
     add_past(out);
-#define X(id, help) out->counters.id = atomic_load_explicit(&um_count.id, memory_order_relaxed); /* counter  \
-                                                                                                  */
+#define X(id, help)                                                                                          \
+    out->counters.id = atomic_load_explicit(&um_count.id, memory_order_relaxed); /* counter                  \
+                                                                                  */
     UM_COUNTER_TABLE(X)
 #undef X
     out->mmap_calls =
@@ -125,7 +130,7 @@ void um_gather(um_stats *out) {
         add_node(out, node);
     }
     for (unsigned c = 0; c < UM_CLASSES; c++) /* what is in use was handed out, and so was what came back */
-        out->classes[c].allocs += out->classes[c].frees;
+        out->classes[c].allocs = out->classes[c].live + out->classes[c].frees;
     out->mapped += out->metadata;
     out->resident = out->active + out->dirty + out->metadata;
     out->kernel_resident = um_os_resident();

@@ -53,8 +53,10 @@ static void *alloc(size_t bytes, size_t align, bool *zeroed) {
 UM_NOINLINE void *um_front_alloc(size_t bytes) {
     bool zeroed;
     um_heap *h = um_tls.heap;
-    if (um_likely(h && bytes && bytes <= UM_MEDIUM_MAX)) {
-        void *p = um_heap_alloc(h, um_class_of(bytes));
+    if (um_likely(h && bytes - 1 < UM_MEDIUM_MAX)) {
+        unsigned c = um_class_of(bytes);
+        /* A small size comes here because its bin is empty. */
+        void *p = bytes <= UM_SMALL_MAX ? um_heap_refill(h, c) : um_heap_alloc(h, c);
         return um_likely(p != NULL) ? p : out_of_memory();
     }
     return alloc(bytes, ALIGN_MIN, &zeroed);
@@ -93,23 +95,26 @@ static UM_COLD _Noreturn void bad_pointer(const void *p, const um_span *s, const
     }
 }
 
+/* A slab's block and no heap to buffer it: past the thread's exit. */
+static UM_COLD void free_late(um_span *s, um_block *b) {
+    b->self = b;
+    um_remote_push(s, b, b, 1);
+}
+
 UM_NOINLINE void um_front_free_rare(void *p, um_span *s) {
-    um_heap *h = um_front_heap();
-    if (!s) {
-        if (!p)
-            return;
-        bad_pointer(p, s, "invalid free");
-    }
-    if (um_span_kind_of(s) == UM_SPAN_SLAB) {
-        if (h) {
+    um_heap *h = um_tls.heap;
+    if (um_unlikely(!h))
+        h = um_front_heap();
+    if (um_likely(s && um_span_kind_of(s) == UM_SPAN_SLAB)) {
+        if (um_likely(h != NULL))
             um_remote_start(h, s, p);
-            return;
-        }
-        ((um_block *)p)->self = p;
-        um_remote_push(s, p, p, 1);
+        else
+            free_late(s, p);
         return;
     }
-    if (um_unlikely(um_span_kind_of(s) != UM_SPAN_LARGE || p != um_span_start(s)))
+    if (!p)
+        return;
+    if (um_unlikely(!s || um_span_kind_of(s) != UM_SPAN_LARGE || p != um_span_start(s)))
         bad_pointer(p, s, "invalid free");
     um_large_free(h, s);
 }

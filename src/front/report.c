@@ -24,12 +24,8 @@ static uint64_t minus(uint64_t a, uint64_t b) {
     return a > b ? a - b : 0;
 }
 
-static uint64_t class_live(const um_class_row *c) {
-    return minus(c->allocs, c->frees);
-}
-
 static uint64_t class_live_bytes(const um_class_row *c) {
-    return class_live(c) * c->block_bytes;
+    return c->live * c->block_bytes;
 }
 
 static uint64_t class_waste_bytes(const um_class_row *c) {
@@ -46,7 +42,7 @@ static small_sums sum_classes(const um_stats *s) {
         const um_class_row *c = &s->classes[i];
         sum.allocs += c->allocs;
         sum.frees += c->frees;
-        sum.live += class_live(c);
+        sum.live += c->live;
         sum.live_bytes += class_live_bytes(c);
         sum.slabs += c->slabs;
         sum.slab_bytes += c->slab_bytes;
@@ -176,7 +172,7 @@ static void text_classes(um_text *t, const um_stats *s) {
         um_text_u64_wide(t, c->block_bytes, SLAB_COLUMNS);
         um_text_u64_wide(t, c->allocs, COUNT_COLUMNS);
         um_text_u64_wide(t, c->frees, COUNT_COLUMNS);
-        um_text_u64_wide(t, class_live(c), COUNT_COLUMNS);
+        um_text_u64_wide(t, c->live, COUNT_COLUMNS);
         um_text_u64_wide(t, c->slabs, SLAB_COLUMNS);
         um_text_bytes_wide(t, c->slab_bytes, BYTES_COLUMNS + 1);
         um_text_bytes_wide(t, class_waste_bytes(c), BYTES_COLUMNS + 1);
@@ -288,7 +284,7 @@ static void json_classes(um_text *t, const um_stats *s) {
         json_u64(t, lead, "block_bytes", c->block_bytes);
         json_u64(t, ", ", "allocs", c->allocs);
         json_u64(t, ", ", "frees", c->frees);
-        json_u64(t, ", ", "live", class_live(c));
+        json_u64(t, ", ", "live", c->live);
         json_u64(t, ", ", "slabs", c->slabs);
         json_u64(t, ", ", "slab_bytes", c->slab_bytes);
         json_u64(t, ", ", "waste_bytes", class_waste_bytes(c));
@@ -355,11 +351,11 @@ void um_report_xml(um_text *t, const um_stats *s) {
     uint64_t below = 0;
     for (uint32_t i = 0; i < s->class_count; i++) {
         const um_class_row *c = &s->classes[i];
-        if (class_live(c)) {
+        if (c->live) {
             xml_u64(t, "<size from", below + 1);
             xml_u64(t, " to", c->block_bytes);
             xml_u64(t, " total", class_live_bytes(c));
-            xml_u64(t, " count", class_live(c));
+            xml_u64(t, " count", c->live);
             um_text_str(t, "/>\n");
         }
         below = c->block_bytes;

@@ -1,54 +1,29 @@
-/* The owner's side of a heap. A slab is current (serves its class), available (has free blocks), empty (available with no
-   block in use: any class may take it, and the oldest go back first), or full (had no free block when parked); the places
-   are um_slab_place.
+/* The owner's side of a heap. A slab is current (serves its class), available (has free blocks), empty
+   (available with no block in use: any class may take it, and the oldest go back first), or full (had no free
+   block when parked); the places are um_slab_place.
 
    One countdown a slab tells when its owner must look (um_heap_event), so that a local free only decrements:
-   - current and hot: never; current and cold: when it may be empty, so that a thread that touched many classes once
-     keeps little; current while much memory lies dirty: soon, so that decay goes on in a thread that never leaves its
-     fast path;
+   - current and hot: never; current and cold: when it may be empty, so that a thread that touched many
+   classes once keeps little; current while much memory lies dirty: soon, so that decay goes on in a thread
+   that never leaves its fast path;
    - full: after a few frees, then it is worth using again;
    - available: the number of blocks in use, so that 0 means empty.
    Blocks in use = cut - on the local list - on the remote list.
 
    Bounds: empty slabs hold at most the thread cache, and little in a thread that did little. */
 #include "heap/heap.h"
+#include "heap/queue.h"
 #include "os/os.h"
 #include "slab/remote.h"
 #include "space/space.h"
 
-#define WAKE_MAX       16u
-#define KEEPERS_MAX    2u
-#define KEEPER_BYTES   8192u
-#define TICK_EVERY     16u
-#define FLUSH_EVERY    256u
-#define ARMED_FREES    8u  /* between two looks at the clock */
+#define KEEPERS_MAX  2u
+#define KEEPER_BYTES 8192u
+#define TICK_EVERY   16u
+#define FLUSH_EVERY  256u
+#define ARMED_FREES  8u /* between two looks at the clock */
 
 size_t um_heap_cache_bytes = UM_MIB;
-
-void um_queue_push(um_span **q, um_span *s) {
-    um_span *first = *q;
-    if (!first) {
-        s->next = s->prev = s;
-        *q = s;
-        return;
-    }
-    s->next = first;
-    s->prev = first->prev;
-    first->prev->next = s;
-    first->prev = s;
-}
-
-void um_queue_remove(um_span **q, um_span *s) {
-    if (s->next == s) {
-        *q = NULL;
-    } else {
-        s->prev->next = s->next;
-        s->next->prev = s->prev;
-        if (*q == s)
-            *q = s->next;
-    }
-    s->next = s->prev = NULL;
-}
 
 /* Counts the local frees since the last call and starts a new countdown. */
 static void restart(um_bin *bin, um_span *s, uint32_t countdown) {
@@ -56,15 +31,13 @@ static void restart(um_bin *bin, um_span *s, uint32_t countdown) {
     s->mark = s->countdown = countdown;
 }
 
-static uint32_t wake_after(const um_span *s) {
-    return (uint32_t)um_max(1, um_min(s->capacity / 16u, WAKE_MAX));
-}
-
 static void show_tls(const um_heap *h, unsigned c) {
-    if (c >= UM_CLASSES || um_class_bytes[c] > UM_SMALL_MAX || h != um_tls.heap)
+    um_span *s = h->bins[c].current;
+    unsigned i = um_class_first_bin(c);
+    if (i >= UM_SMALL_BINS || h != um_tls.heap)
         return;
-    for (unsigned i = um_class_first_bin(c); i <= um_class_last_bin(c); i++)
-        um_tls.bins[i] = h->bins[c].current;
+    um_tls.bins[i] = s;
+    um_tls.bins[um_class_last_bin(c)] = s;
 }
 
 void um_heap_sync_tls(um_heap *h) {
@@ -123,7 +96,7 @@ static void unlist_empty(um_heap *h, um_span *s) {
         s->age_prev->age_next = s->age_next;
     else
         h->oldest_empty = s->age_next;
-    h->empty_bytes -= um_slab_touched(s);
+    h->empty_bytes -= s->bytes;
     h->empty_low = um_min(h->empty_low, h->empty_bytes);
     um_queue_remove(&h->bins[s->class_id].avail, s);
 }
@@ -138,7 +111,8 @@ static void list_empty(um_heap *h, um_span *s) {
     else
         h->oldest_empty = s;
     h->youngest_empty = s;
-    h->empty_bytes += um_slab_touched(s);
+    s->bytes = um_slab_touched(s);
+    h->empty_bytes += s->bytes;
 }
 
 /* Gives the oldest empty slabs back until at most keep_bytes are left. */
@@ -158,19 +132,27 @@ static void release_idle(um_heap *h) {
     h->empty_low = h->empty_bytes;
 }
 
-void um_heap_tick(um_heap *h) {
-    h->ticks++;
-    if (!h->armed && um_unlikely(um_space_uneasy()))
+static UM_NOINLINE void tick_due(um_heap *h) {
+    if (!h->armed && um_space_uneasy())
         arm(h);
-    if (h->armed || h->ticks % TICK_EVERY == 0)
-        um_space_tick();
-    if (um_unlikely(h->ticks % FLUSH_EVERY == 0)) {
+    um_space_tick();
+    if (h->ticks % FLUSH_EVERY == 0) {
         um_remote_flush(h);
         release_idle(h);
     }
 }
 
-/* s has no block in use and is the last of its class's queue: keeps it for the next refill, or gives the oldest back. */
+UM_INLINE void tick(um_heap *h) {
+    if (um_unlikely(++h->ticks % TICK_EVERY == 0 || um_space_uneasy()))
+        tick_due(h);
+}
+
+void um_heap_tick(um_heap *h) {
+    tick(h);
+}
+
+/* s has no block in use and is the last of its class's queue: keeps it for the next refill, or gives the
+ * oldest back. */
 static void keep_or_release(um_heap *h, um_bin *bin, um_span *s) {
     restart(bin, s, UM_COUNTDOWN_NEVER);
     list_empty(h, s);
@@ -183,7 +165,8 @@ static void keep_or_release(um_heap *h, um_bin *bin, um_span *s) {
 
 /* An available slab has no block in use. A slab whose token is out stays until the token comes in. */
 static void became_empty(um_heap *h, um_bin *bin, um_span *s) {
-    /* relaxed: no block is out, so nobody else changes the word but to clear the token, which drain would tell us */
+    /* relaxed: no block is out, so nobody else changes the word but to clear the token, which drain would
+     * tell us */
     if (atomic_load_explicit(&s->remote, memory_order_relaxed) & UM_REMOTE_PENDING) {
         restart(bin, s, 0);
         return;
@@ -220,7 +203,8 @@ static void look_at_current(um_heap *h, um_bin *bin, um_span *s) {
         h->keepers++;
         bin->heat = UM_HOT;
     }
-    if (in_use || bin->heat >= UM_HOT || atomic_load_explicit(&s->remote, memory_order_relaxed)) { /* a hint */
+    if (in_use || bin->heat >= UM_HOT ||
+        atomic_load_explicit(&s->remote, memory_order_relaxed)) { /* a hint */
         restart(bin, s, current_countdown(h, bin, in_use));
         return;
     }
@@ -238,7 +222,7 @@ void um_heap_event(um_span *s) {
         break;
     case UM_PLACE_FULL:
         um_queue_remove(&bin->full, s);
-        make_available(h, bin, s, s->capacity - wake_after(s));
+        make_available(h, bin, s, s->capacity - s->wake);
         break;
     case UM_PLACE_AVAIL:
         became_empty(h, bin, s);
@@ -326,7 +310,6 @@ static um_span *fresh_slab(um_heap *h, unsigned c) {
     um_span *s = h->youngest_empty;
     if (s) {
         unlist_empty(h, s);
-        s->bytes = um_slab_touched(s);
     } else {
         if (h->gave_back)
             h->keep_bytes = um_min(h->keep_bytes * 2, um_max(um_heap_cache_bytes, UM_KEEP_FIRST));
@@ -365,7 +348,7 @@ static um_span *next_slab(um_heap *h, um_bin *bin, unsigned c, uint32_t *in_use)
 static bool has_blocks(um_bin *bin, um_span *s, bool *cut) {
     if (s->list != um_list_end_block() || collect_current(bin, s))
         return true;
-    return *cut = um_slab_carve(s);
+    return *cut = s->carved < s->capacity && um_slab_carve(s);
 }
 
 um_block *um_heap_refill(um_heap *h, unsigned c) {
@@ -375,15 +358,14 @@ um_block *um_heap_refill(um_heap *h, unsigned c) {
     uint32_t in_use;
     bool cut = false;
     bin->refills++;
-    if (bin->heat < UM_HOT)
-        bin->heat++;
-    um_heap_tick(h);
+    bin->heat++;
+    tick(h);
     if (um_unlikely(s->list != um_list_end_block()))
         um_slab_damaged(s, s->list);
     while (s == &um_span_none || !has_blocks(bin, s, &cut)) {
         if (s != &um_span_none) {
             s->place = UM_PLACE_FULL;
-            restart(bin, s, wake_after(s));
+            restart(bin, s, s->wake);
             um_queue_push(&bin->full, s);
         }
         s = next_slab(h, bin, c, &in_use);

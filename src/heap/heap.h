@@ -1,6 +1,6 @@
-/* heap: what one thread owns. A current slab for each class, queues of further slabs, empty ones that it keeps for a while, and
-   a buffer of remote frees on their way to other threads. Local allocation and free use no atomic instruction
-   and no lock. */
+/* heap: what one thread owns. A current slab for each class, queues of further slabs, empty ones that it
+   keeps for a while, and a buffer of remote frees on their way to other threads. Local allocation and free
+   use no atomic instruction and no lock. */
 #ifndef UM_HEAP_H
 #define UM_HEAP_H
 
@@ -37,9 +37,9 @@ typedef struct um_heap {
     uint32_t ticks;    /* slow paths of any kind */
     uint32_t large_count; /* in use of `large` */
     size_t large_bytes;
-    size_t empty_bytes, empty_low;  /* in empty slabs: now, and the least of late */
-    size_t keep_bytes;              /* most of it: grows when what was given back is wanted again */
-    bool gave_back;                 /* an empty slab, since the last one was fetched */
+    size_t empty_bytes, empty_low;          /* in empty slabs: now, and the least of late */
+    size_t keep_bytes;                      /* most of it: grows when what was given back is wanted again */
+    bool gave_back;                         /* an empty slab, since the last one was fetched */
     um_span *oldest_empty, *youngest_empty; /* by age_next, age_prev */
     uint64_t remote_frees, remote_batches, large_hits; /* folded at exit */
     const void
@@ -67,7 +67,7 @@ typedef struct um_tls {
 
 extern UM_HIDDEN __thread um_tls_block um_tls __attribute__((tls_model("initial-exec")));
 extern UM_HIDDEN um_out um_out_none[UM_OUT_SLOTS]; /* holds no slab, ever */
-extern UM_HIDDEN uint32_t um_heap_fork_gen; /* written in the child of fork, single-threaded */
+extern UM_HIDDEN uint32_t um_heap_fork_gen;        /* written in the child of fork, single-threaded */
 
 /* Limits from the options. */
 extern UM_HIDDEN size_t um_heap_cache_bytes;
@@ -91,8 +91,6 @@ UM_HIDDEN void um_heap_flush_empty(um_heap *h);
 /* Checks the free lists the thread would use next, at most `blocks` of them: finds what a double free left
  * behind. */
 UM_HIDDEN void um_heap_check_lists(const um_heap *h, unsigned blocks);
-UM_HIDDEN void um_queue_push(um_span **q, um_span *s);
-UM_HIDDEN void um_queue_remove(um_span **q, um_span *s);
 
 UM_INLINE um_block *um_heap_alloc(um_heap *h, unsigned class_id) {
     um_span *s = h->bins[class_id].current;
@@ -110,8 +108,8 @@ UM_HIDDEN void um_remote_start(um_heap *h, um_span *s, um_block *b);
 /* The chain is full. */
 UM_HIDDEN void um_remote_full(um_out *o);
 
-/* Adds a block to the slab's chain, if there is one: no atomic instruction, no lock. A chain's slab has blocks in use, so
-   it is still the slab that it was when the chain began. */
+/* Adds a block to the slab's chain, if there is one: no atomic instruction, no lock. A chain's slab has
+   blocks in use, so it is still the slab that it was when the chain began. */
 UM_INLINE bool um_remote_join(um_span *s, um_block *b) {
     um_out *o = &um_tls.out[((uintptr_t)s >> UM_SPAN_SHIFT) % UM_OUT_SLOTS];
     if (um_unlikely(o->slab != s))
@@ -132,6 +130,8 @@ UM_HIDDEN void um_remote_deliver(um_span *s);
 
 /* --- orphan.c: slabs without owner --- */
 
+/* Blocks of orphans that came back, by class; written under the orphan lock, read racily by the report. */
+extern UM_HIDDEN uint64_t um_orphan_frees[UM_CLASSES];
 /* Takes a slab out of its heap at thread exit. */
 UM_HIDDEN void um_orphan_give(um_heap *h, um_span *s);
 /* Takes over an orphan of the class with free blocks, or NULL. The slab's list is set, it is in no queue. */

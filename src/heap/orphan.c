@@ -6,6 +6,7 @@
    An orphan with PENDING (a thread holds the token and is about to find out that the owner is gone) can be
    adopted, but not given back. */
 #include "heap/heap.h"
+#include "heap/queue.h"
 #include "os/fatal.h"
 #include "slab/remote.h"
 #include "space/space.h"
@@ -15,6 +16,13 @@ um_lock um_orphan_lock; /* rank: before any space lock */
 /* Slabs with free blocks; under the lock. */
 static um_span *listed[UM_CLASSES];
 static _Atomic(uint32_t) listed_count[UM_CLASSES]; /* relaxed: a hint that spares the lock */
+
+uint64_t um_orphan_frees[UM_CLASSES];
+
+/* Counts what came back since the slab became an orphan, before it ceases to be one. */
+static void count_frees_locked(const um_span *s, uint64_t word) {
+    um_orphan_frees[s->class_id] += um_remote_count(word) - s->mark;
+}
 
 static void list_locked(um_span *s) {
     s->listed = 1;
@@ -51,7 +59,8 @@ static bool orphan_locked(um_bin *bin, um_span *s) {
                                                     memory_order_acquire));
     if (bin)
         bin->frees += um_remote_count(w) + (s->mark - s->countdown);
-    s->mark = s->countdown;
+    s->mark = sum; /* free blocks now: what the word holds beyond them came back later */
+    s->countdown = 0;
     s->list = um_list_end_block();
     s->place = UM_PLACE_ORPHAN;
     s->listed = 0;
@@ -86,6 +95,7 @@ void um_orphan_look(um_span *s) {
     if (empty) {
         if (s->listed)
             unlist_locked(s);
+        count_frees_locked(s, w);
         atomic_store_explicit(&s->remote, 0,
                               memory_order_relaxed); /* no block and no token is out: nobody else writes */
         um_span_set_kind(s, UM_SPAN_BUSY);
@@ -115,6 +125,7 @@ um_span *um_orphan_adopt(um_heap *h, unsigned c) {
             /* A4 / R5: takes the blocks; publishes the new owner to A5. */
         } while (!atomic_compare_exchange_weak_explicit(&s->remote, &w, next, memory_order_acq_rel,
                                                         memory_order_acquire));
+        count_frees_locked(s, w);
         s->list = um_remote_head(s, w);
         s->countdown = s->mark = UM_COUNTDOWN_NEVER;
         atomic_store_explicit(&s->owner, h->owner, memory_order_relaxed); /* ours: only we compare equal */

@@ -3,6 +3,7 @@
    told from live ones by their generation; the child touches none of them until it frees one of their blocks.
  */
 #include "heap/heap.h"
+#include "heap/queue.h"
 #include "slab/remote.h"
 #include "space/space.h"
 
@@ -13,8 +14,7 @@ _Static_assert(UM_SMALL_BINS == 64, "the initialiser has 64 entries");
 _Static_assert(sizeof(um_tls_block) <= 640, "static TLS is scarce where the library is loaded by dlopen");
 
 um_out um_out_none[UM_OUT_SLOTS];
-__thread um_tls_block um_tls
-    __attribute__((tls_model("initial-exec"))) = {
+__thread um_tls_block um_tls __attribute__((tls_model("initial-exec"))) = {
     .bins = {NONE16, NONE16, NONE16, NONE16}, .out = um_out_none};
 uint32_t um_heap_fork_gen;
 um_heap_folded um_heap_past;

@@ -8,7 +8,7 @@
    and finds an orphan, another owner, or (the exit is still under way) leaves the blocks to it: see
    um_remote_deliver.
 
-   Bounds: a thread holds at most UM_OUT_SLOTS chains of 8 KiB (of one block where blocks are larger) in
+   Bounds: a thread holds at most UM_OUT_SLOTS chains of 16 KiB (of one block where blocks are larger) in
    transit. */
 #include "heap/heap.h"
 #include "os/fatal.h"

@@ -16,6 +16,8 @@ const uint16_t um_class_bytes[UM_CLASSES] = {ALL};
 _Static_assert(UM_COUNT(((const uint16_t[]){ALL})) == UM_CLASSES, "one entry a class");
 _Static_assert(STEP(16384, 16) == UM_MEDIUM_MAX, "the last class is the largest");
 _Static_assert(512 / 16 % 16 == 0, "steps are multiples of 16");
+_Static_assert(STEP(512, 1) - 512 == 2 * 16,
+               "classes from 512 to 1024 serve two bins each (um_class_first_bin)");
 
 /* Mean waste of a doubling of steps s from b: the average block exceeds the average request by (s - 1) / 2.
  * In 1/1000. */

@@ -23,13 +23,14 @@ UM_INLINE unsigned um_class_of(size_t bytes) {
     return (top - 7) * 16 + (unsigned)((n >> (top - 4)) & 15);
 }
 
-/* The first and the last thread-local bin that a class serves; only for classes to UM_SMALL_MAX. */
+/* The one or two thread-local bins that a class serves, each for 16 bytes of request; from UM_SMALL_BINS on,
+   the class has none. */
 UM_INLINE unsigned um_class_first_bin(unsigned c) {
-    return c < 32 ? c : (um_class_bytes[c - 1] >> 4);
+    return c < 32 ? c : 2 * c - 32;
 }
 
 UM_INLINE unsigned um_class_last_bin(unsigned c) {
-    return (um_class_bytes[c] >> 4) - 1u;
+    return c < 32 ? c : 2 * c - 31;
 }
 
 #endif

@@ -6,6 +6,10 @@
 #include "os/os.h"
 
 #define CARVE_BYTES_MIN 4096u
+#define WAKE_MAX        16u
+/* Of one chain of remote frees; at least one block. */
+#define TRANSIT_BLOCKS_MAX 32u
+#define TRANSIT_BYTES_MAX  16384u
 
 const um_block um_list_end = {NULL, NULL};
 um_span um_span_none = {.list = (um_block *)(uintptr_t)&um_list_end, .countdown = UM_COUNTDOWN_NEVER};
@@ -18,10 +22,10 @@ void um_slab_init(um_span *s, unsigned class_id) {
     s->class_id = (uint8_t)class_id;
     s->capacity = (uint16_t)(UM_SLOT_BYTES / s->block_bytes);
     s->carved = 0;
+    s->wake = (uint32_t)um_max(1, um_min(s->capacity / 16u, WAKE_MAX));
     s->place = UM_PLACE_NONE;
     s->next = s->prev = NULL;
-    /* A chain in transit holds at most 8 KiB, and at least one block. */
-    s->transit = (uint8_t)um_max(1, um_min(32, 8192 / s->block_bytes));
+    s->transit = (uint8_t)um_max(1, um_min(TRANSIT_BLOCKS_MAX, TRANSIT_BYTES_MAX / s->block_bytes));
     atomic_store_explicit(&s->remote, 0, memory_order_relaxed); /* nobody has a block of it */
     um_span_set_kind(s, UM_SPAN_SLAB);
 }

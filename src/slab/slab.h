@@ -27,8 +27,8 @@ UM_INLINE um_block *um_list_end_block(void) {
     return (um_block *)(uintptr_t)&um_list_end;
 }
 
-/* Number of the block that p points into. The product with the rounded reciprocal errs by less than 2^-16 of a block for
-   offsets below 2^16, so its whole part is exact. */
+/* Number of the block that p points into. The product with the rounded reciprocal errs by less than 2^-16 of
+   a block for offsets below 2^16, so its whole part is exact. */
 UM_INLINE unsigned um_slab_index(const um_span *s, const void *p) {
     uint64_t offset = (uintptr_t)p & (UM_SLOT_BYTES - 1);
     return (unsigned)(offset * s->reciprocal >> 32);

@@ -27,8 +27,6 @@ typedef struct um_space {
 extern UM_HIDDEN um_space um_spaces[UM_NODES_MAX];
 /* Active and dirty bytes of all spaces. Relaxed: a counter. */
 extern UM_HIDDEN _Atomic(size_t) um_space_footprint;
-/* Dirty bytes of all spaces. Relaxed: a hint. */
-extern UM_HIDDEN _Atomic(size_t) um_space_dirty;
 
 UM_HIDDEN void um_space_detach_locked(um_space *sp, um_span *s);
 UM_HIDDEN void um_space_insert_locked(um_space *sp, um_span *s, um_span_state state, size_t bytes);

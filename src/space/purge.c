@@ -10,7 +10,6 @@
 
 #define BUDGET_FLOOR    (4 * UM_MIB)
 #define IDLE_FLOOR      (UM_MIB)
-#define UNEASY          (8 * UM_MIB)
 #define SPARSE_FLOOR    (UM_MIB)
 #define SPARSE_PART     8u
 #define REFUSED_WAIT_MS 1000u
@@ -131,8 +130,4 @@ void um_space_trim_idle(void) {
         um_lock_drop(&sp->lock);
         (void)purge(sp, keep, 0, false);
     }
-}
-
-bool um_space_uneasy(void) {
-    return atomic_load_explicit(&um_space_dirty, memory_order_relaxed) > UNEASY; /* hint */
 }

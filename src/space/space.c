@@ -326,7 +326,8 @@ void um_space_free(um_span *s, size_t dirty_bytes) {
     um_span_state state = dirty_bytes ? UM_DIRTY : UM_CLEAN;
     if (s->moved && um_os_remap_zero((uintptr_t)um_span_start(s), slots << UM_SLOT_SHIFT) == 0)
         state = UM_CLEAN;
-    else if (um_space_sparse(dirty_bytes, slots) && um_os_purge((uintptr_t)um_span_start(s), dirty_bytes) == 0)
+    else if (um_space_sparse(dirty_bytes, slots) &&
+             um_os_purge((uintptr_t)um_span_start(s), dirty_bytes) == 0)
         state = UM_CLEAN;
     um_lock_take(&sp->lock);
     um_span_set_kind(s, UM_SPAN_BUSY);

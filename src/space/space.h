@@ -47,8 +47,13 @@ UM_HIDDEN void um_space_tick(void);
 UM_HIDDEN bool um_space_trim(size_t keep_bytes);
 /* A thread has ended: keeps no more than a quarter of what is active, for its demand may not come back. */
 UM_HIDDEN void um_space_trim_idle(void);
-/* More is dirty than a quiet process should keep: owners should come by soon. */
-UM_HIDDEN bool um_space_uneasy(void);
+/* Dirty bytes of all spaces. Relaxed: a hint. */
+extern UM_HIDDEN _Atomic(size_t) um_space_dirty;
+#define UM_SPACE_UNEASY (8 * UM_MIB)
+/* More is dirty than a quiet process should keep: threads should come by soon. */
+UM_INLINE bool um_space_uneasy(void) {
+    return atomic_load_explicit(&um_space_dirty, memory_order_relaxed) > UM_SPACE_UNEASY; /* hint */
+}
 
 /* Calls f for each span, under the space's lock. */
 UM_HIDDEN void um_space_each(unsigned node, void (*f)(const um_span *s, void *ctx), void *ctx);

@@ -51,6 +51,7 @@ typedef struct um_span {
     uint8_t moved;      /* large: its pages came by mremap, so its mapping merges with no neighbour */
     uint8_t listed;     /* slab: on the list of orphans with free blocks; orphan lock */
     uint32_t slots;     /* length; in a tail of a free span too */
+    uint32_t wake; /* slab: local frees after which a full one is worth using again; const while a slab */
     struct um_span *next, *prev;         /* heap's queue, orphan list, or the space's bin */
     struct um_span *age_next, *age_prev; /* free and dirty, or empty slab of a heap: oldest first */
 
@@ -83,7 +84,8 @@ typedef struct um_window {
 
 extern UM_HIDDEN um_window um_space_window;
 
-/* Distance of p from the window's start; beyond its opened part for NULL and every address that is not umalloc's. */
+/* Distance of p from the window's start; beyond its opened part for NULL and every address that is not
+ * umalloc's. */
 UM_INLINE size_t um_window_offset(const void *p) {
     return (uintptr_t)p - um_space_window.base;
 }

@@ -40,6 +40,7 @@ static um_stats sample(void) {
     s.classes[0] = (um_class_row){.block_bytes = 16,
                                   .allocs = 9000,
                                   .frees = 8000,
+                                  .live = 1000,
                                   .slabs = 1,
                                   .slab_bytes = 65536,
                                   .refills = 9,
@@ -185,11 +186,13 @@ Test(report, json_is_valid_for_an_empty_and_for_a_full_snapshot) {
 }
 
 Test(report, figures_never_wrap) {
-    um_stats s = sample(); /* its class 1024 has more frees than allocs */
+    um_stats s = sample(); /* its class 1024 has more frees than allocs, as after a fork */
     s.classes[2].refills = 2000000;
+    s.classes[3].live = 100; /* more than its slabs hold */
     s.retained = s.mapped + 1;
     const char *json = json_of(&s);
-    expect_in(json, "{\"block_bytes\": 1024, \"allocs\": 5, \"frees\": 6, \"live\": 0,");
+    expect_in(json, "{\"block_bytes\": 1024, \"allocs\": 5, \"frees\": 6, \"live\": 100, \"slabs\": 1, "
+                    "\"slab_bytes\": 65536, \"waste_bytes\": 0,");
     expect_in(json, "\"thread_cache_hit_rate\": 0.000000");
     cr_expect_null(strstr(json, "184467440737"));
     um_report_text(memory_text_start(&out), &s);
