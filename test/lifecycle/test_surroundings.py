@@ -1,0 +1,305 @@
+"""Programs of this folder in odd surroundings: limits, closed descriptors, other preloads, auditors, sanitizers.
+
+Usage: test_surroundings.py LIBRARY FOLDER CASE, FOLDER being where the programs were built. Each case is a function
+case_*; `list` as CASE prints them. By default a run must succeed and leave stderr empty: the library says nothing
+unasked. Status 77 is a skip with its reason. Bounds: nothing here measures speed.
+"""
+
+import os
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+
+SKIP = 77
+MIB = 1 << 20
+
+
+class Failure(Exception):
+    """What a case found wrong."""
+
+
+class Skip(Exception):
+    """Why a case cannot be judged here."""
+
+
+def expect(condition, what):
+    if not condition:
+        raise Failure(what)
+
+
+def limited(kind, size):
+    """For preexec_fn: both limits of a resource."""
+    return lambda: resource.setrlimit(kind, (size, size))
+
+
+class Place:
+    """Where library and programs are, and how they are run together."""
+
+    def __init__(self, library, folder):
+        self.library = os.path.realpath(library)
+        self.folder = os.path.abspath(folder)
+
+    def program(self, name):
+        for path in (name, "lifecycle_" + name, "liblifecycle_" + name + ".so"):
+            path = os.path.join(self.folder, path)
+            if os.path.exists(path):
+                return path
+        raise Failure("no program %s in %s" % (name, self.folder))
+
+    def run(self, argv, env=None, preload=None, **more):
+        """Runs a program of this folder, or any with a path, under the library."""
+        argv = [argv[0] if "/" in argv[0] else self.program(argv[0])] + argv[1:]
+        whole = {k: v for k, v in os.environ.items() if not k.startswith(("UMALLOC_", "LD_", "MALLOC_"))}
+        whole["UMALLOC_LIB"] = self.library
+        whole["LD_PRELOAD"] = self.library if preload is None else preload
+        whole.update(env or {})
+        # close_fds would allocate nothing, but keeps pipes of other tests out
+        done = subprocess.run(argv, env=whole, capture_output=True, text=True, errors="replace", timeout=250,
+                              check=False, **more)
+        done.summary = "%s: status %d\nstdout: %s\nstderr: %s" % (argv, done.returncode, done.stdout, done.stderr)
+        return done
+
+    def succeed(self, argv, out=None, **more):
+        done = self.run(argv, **more)
+        if done.returncode == SKIP:
+            raise Skip(done.stdout.strip())
+        expect(done.returncode == 0 and done.stderr == "", done.summary)
+        if out is not None:
+            expect(re.fullmatch(out, done.stdout), "expected stdout like %r; %s" % (out, done.summary))
+        return done
+
+
+# Limits of memory
+
+
+def case_address_space_limit(place):
+    """ulimit -v 524288."""
+    limit = limited(resource.RLIMIT_AS, 512 * MIB)
+    place.succeed(["/bin/true"], preexec_fn=limit)
+    place.succeed([shutil.which("python3", path="/usr/bin:/bin") or sys.executable, "-c", "print(sum(range(10)))"],
+                  out="45\n", preexec_fn=limit)
+    done = place.succeed(["exhaustion", "space", "600"], preexec_fn=limit)
+    first = int(done.stdout.split()[0])
+    expect(first >= 256, "only %d of 512 MiB could be used" % first)
+
+
+def case_small_address_space_limit(place):
+    """Barely enough for libc and a thread."""
+    place.succeed(["exhaustion", "space", "100"], preexec_fn=limited(resource.RLIMIT_AS, 64 * MIB))
+
+
+def case_data_limit(place):
+    limit = limited(resource.RLIMIT_DATA, 128 * MIB)
+    place.succeed(["/bin/true"], preexec_fn=limit)
+    done = place.succeed(["exhaustion", "space", "200"], preexec_fn=limit)
+    first = int(done.stdout.split()[0])
+    expect(first >= 64, "only %d of 128 MiB could be used" % first)
+
+
+def case_own_limit(place):
+    """UMALLOC_LIMIT: what is held stays below it, most of it can be had, and again after a free."""
+    done = place.succeed(["exhaustion", "space", "64"], env={"UMALLOC_LIMIT": "64M"})
+    first = int(done.stdout.split()[0])
+    expect(first >= 40, "only %d of 64 MiB could be used" % first)
+
+
+def case_own_limit_with_threads(place):
+    place.succeed(["ordinary"], env={"UMALLOC_LIMIT": "256M"})
+
+
+def case_strict_overcommit(place):
+    """vm.overcommit_memory=2, restored whatever happens."""
+    knob = "/proc/sys/vm/overcommit_memory"
+    with open("/proc/meminfo", encoding="ascii") as f:
+        kib = {line.split(":")[0]: int(line.split()[1]) for line in f}
+    if not os.access(knob, os.W_OK):
+        raise Skip("vm.overcommit_memory cannot be changed here")
+    if kib["CommitLimit"] - kib["Committed_AS"] < 2 << 20:
+        raise Skip("less than 2 GiB could still be committed under vm.overcommit_memory=2")
+    with open(knob, encoding="ascii") as f:
+        before = f.read()
+
+    def restore(*_):
+        with open(knob, "w", encoding="ascii") as f:
+            f.write(before)
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda *_: (restore(), os._exit(1)))
+    try:
+        with open(knob, "w", encoding="ascii") as f:
+            f.write("2")
+        with open(knob, encoding="ascii") as f:
+            if f.read().strip() != "2":
+                raise Skip("vm.overcommit_memory does not take the value 2 here")
+        place.succeed(["/bin/true"])
+        place.succeed(["exhaustion", "commit"])
+    finally:
+        restore()
+
+
+def case_mappings_exhausted(place):
+    place.succeed(["exhaustion", "mappings"])
+
+
+def case_locked_memory(place):
+    place.succeed(["exhaustion", "locked"])
+
+
+# Other things of the kernel
+
+
+def case_last_cpu(place):
+    last = max(os.sched_getaffinity(0))
+    place.succeed(["threads", "orphans", "20"], preexec_fn=lambda: os.sched_setaffinity(0, {last}))
+    place.succeed(["ordinary"], preexec_fn=lambda: os.sched_setaffinity(0, {last}))
+
+
+def case_closed_descriptors(place):
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "second")
+        done = place.run(["ordinary", "fds", path], preexec_fn=lambda: os.closerange(0, 3))
+        expect(done.returncode == 0, done.summary)
+        with open(path, encoding="utf-8") as f:
+            expect(f.read() == "", "something was written to the file that became descriptor 2")
+
+
+def case_no_system_calls_when_steady(place):
+    """Ageing is off: it gives memory back, which needs calls."""
+    place.succeed(["sandbox", "steady"], env={"UMALLOC_DECAY_MS": "86400000"})
+
+
+def case_sandbox(place):
+    for mode in ("eperm", "enosys", "kill"):
+        place.succeed(["sandbox", mode])
+
+
+def case_purge_fails(place):
+    for mode in ("advise", "unmap", "all"):
+        place.succeed(["sandbox", "purge", mode])
+
+
+# Other things of the dynamic linker
+
+LATE_WORDS = {
+    "return": "on_exit atexit first-atexit destructor dso\n",
+    "exit": "on_exit atexit first-atexit destructor dso\n",
+    "quick": "at_quick_exit ",
+}
+
+
+def case_late_calls(place):
+    for mode, words in LATE_WORDS.items():
+        place.succeed(["late", mode], out=words)
+
+
+def case_late_calls_linked(place):
+    for mode, words in LATE_WORDS.items():
+        place.succeed(["late_linked", mode], out=words, preload="")
+
+
+def case_other_preload(place):
+    """Beside one that wraps mmap, munmap, madvise and pthread_create and allocates in them; before it and after it."""
+    wrap = place.program("wrap")
+    for order in (place.library + ":" + wrap, wrap + ":" + place.library):
+        place.succeed(["ordinary"], preload=order, env={"WRAP_PROOF": "1"}, out="wrapped threads yes, maps yes\n")
+        place.succeed(["early"], preload=order)
+        place.succeed(["late", "exit"], preload=order)
+        place.succeed(["threads", "orphans", "20"], preload=order)
+        place.succeed(["sandbox", "purge", "advise"], preload=order)
+
+
+def case_bare_name(place):
+    name = os.path.basename(place.library)
+    place.succeed(["ordinary"], preload=name, env={"LD_LIBRARY_PATH": os.path.dirname(place.library)})
+
+
+def case_audited(place):
+    audit = {"LD_AUDIT": place.program("audit")}
+    place.succeed(["ordinary"], env=audit)
+    place.succeed(["early"], env=audit)
+    place.succeed(["late", "exit"], env=audit)
+
+
+def case_dlopened(place):
+    """After libraries that took nearly 1 KiB of the reserve of static thread-local storage."""
+    heavy = [place.program(name) for name in ("tls_1", "tls_2", "tls_3", "tls_4")]
+    place.succeed(["dlopen_host", place.library], preload="")
+    place.succeed(["dlopen_host", place.library] + heavy, preload="")
+
+
+def case_thread_local_storage_is_small(place):
+    """640 bytes at most, so that a late dlopen finds room."""
+    done = subprocess.run(["readelf", "-lW", place.library], capture_output=True, text=True, check=True)
+    rows = re.findall(r"^\s+TLS\s+\S+ \S+ \S+ \S+ (0x[0-9a-f]+)", done.stdout, re.M)
+    expect(len(rows) <= 1, "several TLS segments")
+    size = int(rows[0], 16) if rows else 0
+    expect(size <= 640, "%d bytes of static thread-local storage" % size)
+
+
+def case_deepbind(place):
+    """Works, or dies by SIGABRT with one line that says so."""
+    plugin = place.program("deepbind_plugin")
+    place.succeed(["deepbind_host", "own", plugin])
+    for mode in ("plugin-frees", "host-frees"):
+        done = place.run(["deepbind_host", mode, plugin])
+        died_clearly = done.returncode == -signal.SIGABRT and len(done.stderr.splitlines()) == 1
+        expect(died_clearly or (done.returncode == 0 and done.stderr == ""), done.summary)
+        if mode == "host-frees" and died_clearly:
+            expect(re.fullmatch(r"umalloc: invalid free: 0x[0-9a-f]+ \(not allocated by umalloc\)\n", done.stderr),
+                   done.summary)
+
+
+def case_static_program(place):
+    expected = place.succeed(["static"], preload="").stdout
+    expect("static" in expected, expected)
+    place.succeed(["static"], out=re.escape(expected))
+
+
+def case_address_sanitizer(place):
+    """A program with a sanitizer's own malloc runs, or is refused in few words."""
+    try:
+        place.program("asan")
+    except Failure as e:
+        raise Skip("this compiler builds no program with AddressSanitizer") from e
+    done = place.run(["asan"])
+    refused = done.returncode > 0 and "ASan runtime does not come first" in done.stderr and len(done.stderr) < 400
+    expect(refused or (done.returncode == 0 and done.stderr == ""), done.summary)
+
+
+def case_valgrind(place):
+    if not shutil.which("valgrind"):
+        raise Skip("valgrind is not installed")
+    done = place.run([shutil.which("valgrind"), "--tool=none", "-q", place.program("early")])
+    expect(done.returncode == 0, done.summary)
+    done = place.run([shutil.which("valgrind"), "--tool=none", "-q", place.program("late"), "exit"])
+    expect(done.returncode == 0 and done.stdout.endswith("dso\n"), done.summary)
+
+
+def case_exit_status_and_silence(place):
+    done = place.run(["ordinary", "status"])
+    expect((done.returncode, done.stdout, done.stderr) == (5, "", ""), done.summary)
+
+
+def main():
+    cases = {name[5:]: fn for name, fn in globals().items() if name.startswith("case_")}
+    if sys.argv[-1] == "list":
+        print("\n".join(cases))
+        return 0
+    library, folder, name = sys.argv[1:]
+    try:
+        cases[name](Place(library, folder))
+    except Skip as e:
+        print("skipped: %s" % e)
+        return SKIP
+    except Failure as e:
+        print("FAILED: %s" % e)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
