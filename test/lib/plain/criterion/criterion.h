@@ -101,8 +101,8 @@ int main(void) {
 #define PLAIN_FAIL(fatal, text, ...)                                                                         \
     do {                                                                                                     \
         plain_failed = true;                                                                                 \
-        fprintf(stderr, "%s:%d: %s ", __FILE__, __LINE__, text);                                             \
-        fprintf(stderr, "" __VA_ARGS__);                                                                     \
+        fprintf(stderr, "%s:%d: %s", __FILE__, __LINE__, text);                                              \
+        fprintf(stderr, " " __VA_ARGS__);                                                                    \
         fputc('\n', stderr);                                                                                 \
         if (fatal) {                                                                                         \
             fflush(NULL);                                                                                    \
