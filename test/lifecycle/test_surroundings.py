@@ -154,7 +154,7 @@ def case_locked_memory(place):
 
 def case_last_cpu(place):
     last = max(os.sched_getaffinity(0))
-    place.succeed(["threads", "orphans", "20"], preexec_fn=lambda: os.sched_setaffinity(0, {last}))
+    place.succeed(["threads", "producers", "5000"], preexec_fn=lambda: os.sched_setaffinity(0, {last}))
     place.succeed(["ordinary"], preexec_fn=lambda: os.sched_setaffinity(0, {last}))
 
 
@@ -208,7 +208,7 @@ def case_other_preload(place):
         place.succeed(["ordinary"], preload=order, env={"WRAP_PROOF": "1"}, out="wrapped threads yes, maps yes\n")
         place.succeed(["early"], preload=order)
         place.succeed(["late", "exit"], preload=order)
-        place.succeed(["threads", "orphans", "20"], preload=order)
+        place.succeed(["threads", "producers", "5000"], preload=order)
         place.succeed(["sandbox", "purge", "advise"], preload=order)
 
 
