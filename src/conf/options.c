@@ -150,6 +150,26 @@ static void set_string(const option_row *row, const char *s) {
     *(const char **)field_of(row) = s;
 }
 
+/* Values outlive the environment: programs overwrite it to show a title in ps. */
+#define COUNT_BOOL   0
+#define COUNT_CHOICE 0
+#define COUNT_BYTES  0
+#define COUNT_COUNT  0
+#define COUNT_STRING 1
+enum {
+#define X(id, NAME, type, def, min, max, unit, stability, help) +COUNT_##type
+    STRING_ROWS = UM_OPTION_TABLE(X)
+#undef X
+};
+
+static const char *kept(const char *value, size_t n) {
+    static char room[1024];
+    _Static_assert(STRING_ROWS == 1, "one room a string");
+    for (size_t i = 0; i <= n; i++)
+        room[i] = value[i];
+    return room;
+}
+
 /* Parsing */
 
 /* The power of 1024 that a suffix stands for: K, KB, KiB ... T, TB, TiB, or B and nothing for 1. False if
@@ -214,7 +234,7 @@ static bool parse_value(const option_row *row, const char *value) {
         size_t n = length_of(value);
         if (n < row->min || n > row->max)
             return false;
-        set_string(row, value);
+        set_string(row, kept(value, n));
         break;
     }
     }

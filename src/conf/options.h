@@ -67,9 +67,9 @@ typedef struct um_options {
 /* Holds the defaults until um_options_load ran; const after that. */
 extern UM_HIDDEN um_options um_option;
 
-/* Reads UMALLOC_* from envp (kept: strings are referenced). Each bad value, and each unknown UMALLOC_ name,
-   is one line in `complaints`: variable, value, accepted forms, fallback used (or the nearest name). Returns
-   how many there were. */
+/* Reads UMALLOC_* from envp (nothing of it is referenced after). Each bad value, and each unknown UMALLOC_
+   name, is one line in `complaints`: variable, value, accepted forms, fallback used (or the nearest name).
+   Returns how many there were. */
 UM_HIDDEN unsigned um_options_load(char *const *envp, um_text *complaints);
 /* The effective values with their source (default or environment), as text lines or as the members of a JSON
  * object. */

@@ -16,9 +16,17 @@ typedef void (*new_handler)(void);
 extern new_handler get_new_handler(void) __asm__("_ZSt15get_new_handlerv") __attribute__((weak));
 extern void throw_bad_alloc(void) __asm__("_ZSt17__throw_bad_allocv") __attribute__((weak));
 
-/* The runtime may have come by dlopen after the weak references were bound. */
+/* The runtime may have come by dlopen after the weak references were bound, and into a scope that is not
+ * ours. */
 static void *runtime_function(void *bound, const char *name) {
-    return bound ? bound : dlsym(RTLD_DEFAULT, name);
+    static const char *const runtimes[] = {"libstdc++.so.6", "libc++.so.1"};
+    void *f = bound ? bound : dlsym(RTLD_DEFAULT, name);
+    for (unsigned i = 0; !f && i < UM_COUNT(runtimes); i++) {
+        void *library = dlopen(runtimes[i], RTLD_LAZY | RTLD_NOLOAD);
+        if (library)
+            f = dlsym(library, name);
+    }
+    return f;
 }
 
 static new_handler handler_now(void) {
@@ -73,15 +81,27 @@ UM_EXPORT void *new_plain(size_t bytes) {
     FAST_OR(new_slow(bytes));
 }
 
-static UM_NOINLINE void *new_nothrow_slow(size_t bytes) {
+/* A handler may throw, and nothrow must catch that, which C cannot: the runtime's own nothrow form can, and
+   calls our throwing form in its turn. Without one, nobody throws. */
+static UM_COLD void *retry_nothrow(size_t bytes, size_t align, const void *tag) {
+    void *f;
+    if (!handler_now())
+        return NULL;
+    f = dlsym(RTLD_NEXT, align ? "_ZnwmSt11align_val_tRKSt9nothrow_t" : "_ZnwmRKSt9nothrow_t");
+    if (!f)
+        return retry(bytes, align);
+    return align ? ((void *(*)(size_t, size_t, const void *))f)(bytes, align, tag)
+                 : ((void *(*)(size_t, const void *))f)(bytes, tag);
+}
+
+static UM_NOINLINE void *new_nothrow_slow(size_t bytes, const void *tag) {
     void *p = um_front_alloc(bytes);
-    return um_likely(p != NULL) ? p : retry(bytes, 0);
+    return um_likely(p != NULL) ? p : retry_nothrow(bytes, 0, tag);
 }
 
 UM_EXPORT void *new_nothrow(size_t bytes, const void *tag) __asm__("_ZnwmRKSt9nothrow_t");
 UM_EXPORT void *new_nothrow(size_t bytes, const void *tag) {
-    (void)tag;
-    FAST_OR(new_nothrow_slow(bytes));
+    FAST_OR(new_nothrow_slow(bytes, tag));
 }
 
 UM_EXPORT void *new_aligned(size_t bytes, size_t align) __asm__("_ZnwmSt11align_val_t");
@@ -96,8 +116,7 @@ UM_EXPORT void *new_aligned_nothrow(size_t bytes, size_t align,
                                     const void *tag) __asm__("_ZnwmSt11align_val_tRKSt9nothrow_t");
 UM_EXPORT void *new_aligned_nothrow(size_t bytes, size_t align, const void *tag) {
     void *p = um_front_alloc_aligned(align, bytes);
-    (void)tag;
-    return um_likely(p != NULL) ? p : retry(bytes, align);
+    return um_likely(p != NULL) ? p : retry_nothrow(bytes, align, tag);
 }
 
 UM_EXPORT void delete_plain(void *p) __asm__("_ZdlPv");

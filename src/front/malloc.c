@@ -23,10 +23,11 @@ static UM_COLD void *out_of_memory(void) {
 
 static void *alloc_from(um_heap *h, size_t bytes, size_t align, bool *zeroed) {
     unsigned c;
+    bytes = um_max(bytes, 1);
     if (um_max(bytes, align) > UM_MEDIUM_MAX)
         return um_large_alloc(h, bytes, align, zeroed);
     *zeroed = false;
-    c = um_class_of(um_max(1, align > ALIGN_MIN ? um_round_up(bytes, align) : bytes));
+    c = um_class_of(align > ALIGN_MIN ? um_round_up(bytes, align) : bytes);
     /* Blocks lie at multiples of their size from an aligned start; a power of two ends the search. */
     while (um_class_bytes[c] & (align - 1))
         c++;
@@ -64,11 +65,17 @@ UM_NOINLINE void *um_front_alloc(size_t bytes) {
 
 UM_NOINLINE void *um_front_alloc_zeroed(size_t bytes) {
     bool zeroed = false;
-    void *p = alloc(bytes, ALIGN_MIN, &zeroed);
+    um_heap *h = um_tls.heap;
+    void *p;
+    if (h)
+        h->untouched = NULL;
+    p = alloc(bytes, ALIGN_MIN, &zeroed);
     if (p && !zeroed) {
-        um_heap *h = um_tls.heap;
         /* A block just cut from untouched memory has its list links only to clear. */
-        memset(p, 0, h && h->untouched == p ? sizeof(um_block) : bytes);
+        if (h && h->untouched == p)
+            memset(p, 0, sizeof(um_block));
+        else if (bytes <= UM_MEDIUM_MAX || !um_large_zero(p))
+            memset(p, 0, bytes);
     }
     return p;
 }

@@ -13,11 +13,11 @@
    Bounds: empty slabs hold at most the thread cache, and little in a thread that did little. */
 #include "heap/heap.h"
 #include "heap/queue.h"
+#include "os/fatal.h"
 #include "os/os.h"
 #include "slab/remote.h"
 #include "space/space.h"
 
-#define KEEPERS_MAX  2u
 #define KEEPER_BYTES 8192u
 #define TICK_EVERY   16u
 #define FLUSH_EVERY  256u
@@ -45,16 +45,16 @@ void um_heap_sync_tls(um_heap *h) {
         show_tls(h, c);
 }
 
-static uint32_t current_countdown(um_heap *h, const um_bin *bin, uint32_t in_use) {
+static uint32_t current_countdown(const um_heap *h, const um_bin *bin) {
     if (bin->heat < UM_HOT)
-        return (uint32_t)um_max(1, in_use);
+        return 1;
     if (h->armed)
         return ARMED_FREES;
     return UM_COUNTDOWN_NEVER;
 }
 
-static void make_current(um_heap *h, um_bin *bin, um_span *s, uint32_t in_use) {
-    restart(bin, s, current_countdown(h, bin, in_use));
+static void make_current(um_heap *h, um_bin *bin, um_span *s) {
+    restart(bin, s, current_countdown(h, bin));
     s->place = UM_PLACE_CURRENT;
     bin->current = s;
     show_tls(h, s->class_id);
@@ -158,19 +158,28 @@ static void keep_or_release(um_heap *h, um_bin *bin, um_span *s) {
     list_empty(h, s);
     if (um_likely(h->empty_bytes <= h->keep_bytes))
         return;
-    h->gave_back = true;
+    h->gave_back |= s->bytes > KEEPER_BYTES; /* one hardly used is not missed */
     release_oldest(h, h->keep_bytes);
     um_heap_tick(h);
 }
 
+/* Cold slabs, and those of fewer than 32 blocks, are checked when their owner looks: cheap there, and it
+   finds a double free that would else hand a block out twice. */
+static void check_double_free(const um_bin *bin, const um_span *s) {
+    um_block *tail;
+    if ((bin->heat < UM_HOT || s->wake == 1) && um_slab_walk(s, &tail) != s->carved)
+        um_fatal("double free", s->list, s->block_bytes, "more frees than blocks in use");
+}
+
 /* An available slab has no block in use. A slab whose token is out stays until the token comes in. */
-static void became_empty(um_heap *h, um_bin *bin, um_span *s) {
+static UM_NOINLINE void became_empty(um_heap *h, um_bin *bin, um_span *s) {
     /* relaxed: no block is out, so nobody else changes the word but to clear the token, which drain would
      * tell us */
     if (atomic_load_explicit(&s->remote, memory_order_relaxed) & UM_REMOTE_PENDING) {
         restart(bin, s, 0);
         return;
     }
+    check_double_free(bin, s);
     if (bin->avail->prev != s) {
         um_queue_remove(&bin->avail, s);
         um_queue_push(&bin->avail, s);
@@ -186,31 +195,54 @@ static void make_available(um_heap *h, um_bin *bin, um_span *s, uint32_t in_use)
         became_empty(h, bin, s);
 }
 
+/* The block freed last is not among those that other threads freed. Acquire pairs with R1: their links may be
+   read; they stay until we take them. */
+static void check_remote_double(const um_span *s) {
+    uint64_t w = atomic_load_explicit(&s->remote, memory_order_acquire);
+    const um_block *b = um_remote_head(s, w);
+    for (unsigned n = um_remote_count(w); n--; b = b->next)
+        if (b == s->list)
+            um_fatal("double free", b, s->block_bytes, "another thread freed it before");
+}
+
+/* The first few classes that a thread uses may keep a current slab that is empty, if it is small. */
+static bool may_keep(um_heap *h, const um_span *s) {
+    for (unsigned i = 0; i < h->keepers; i++)
+        if (h->keeper[i] == s->class_id)
+            return true;
+    if (h->keepers == UM_KEEPERS_MAX || um_slab_touched(s) > KEEPER_BYTES)
+        return false;
+    h->keeper[h->keepers++] = s->class_id;
+    return true;
+}
+
 /* A look at a current slab that is cold, or while armed. */
-static void look_at_current(um_heap *h, um_bin *bin, um_span *s) {
+static UM_NOINLINE void look_at_current(um_heap *h, um_bin *bin, um_span *s) {
     um_block *tail;
     uint32_t in_use;
     um_heap_tick(h);
     if (bin->heat >= UM_HOT) {
         um_space_tick();
         h->armed = um_space_uneasy();
-        restart(bin, s, current_countdown(h, bin, 0));
+        restart(bin, s, current_countdown(h, bin));
         return;
     }
     bin->heat++;
     in_use = s->carved - um_slab_walk(s, &tail);
-    if (in_use == 0 && h->keepers < KEEPERS_MAX && um_slab_touched(s) <= KEEPER_BYTES) {
-        h->keepers++;
-        bin->heat = UM_HOT;
-    }
-    if (in_use || bin->heat >= UM_HOT ||
+    check_remote_double(s);
+    if (in_use || bin->heat >= UM_HOT || may_keep(h, s) ||
         atomic_load_explicit(&s->remote, memory_order_relaxed)) { /* a hint */
-        restart(bin, s, current_countdown(h, bin, in_use));
+        restart(bin, s, current_countdown(h, bin));
         return;
     }
     no_current(h, s->class_id);
     um_queue_push(&bin->avail, s);
     keep_or_release(h, bin, s);
+}
+
+static UM_NOINLINE void wake_full(um_heap *h, um_bin *bin, um_span *s) {
+    um_queue_remove(&bin->full, s);
+    make_available(h, bin, s, s->capacity - s->wake);
 }
 
 void um_heap_event(um_span *s) {
@@ -221,8 +253,7 @@ void um_heap_event(um_span *s) {
         look_at_current(h, bin, s);
         break;
     case UM_PLACE_FULL:
-        um_queue_remove(&bin->full, s);
-        make_available(h, bin, s, s->capacity - s->wake);
+        wake_full(h, bin, s);
         break;
     case UM_PLACE_AVAIL:
         became_empty(h, bin, s);
@@ -324,19 +355,17 @@ static um_span *fresh_slab(um_heap *h, unsigned c) {
     return s;
 }
 
-static um_span *next_slab(um_heap *h, um_bin *bin, unsigned c, uint32_t *in_use) {
+static um_span *next_slab(um_heap *h, um_bin *bin, unsigned c) {
     um_span *s;
     /* A2: acquire pairs with R2 in remote.c: the links of the stack are ours to read. */
     if (atomic_load_explicit(&h->pending, memory_order_relaxed)) /* a peek */
         um_heap_drain(h, atomic_exchange_explicit(&h->pending, NULL, memory_order_acquire));
     s = bin->avail;
-    *in_use = 0;
     if (s && s->place == UM_PLACE_EMPTY) {
         unlist_empty(h, s);
         return s;
     }
     if (s) {
-        *in_use = s->countdown;
         um_queue_remove(&bin->avail, s);
         return s;
     }
@@ -355,7 +384,6 @@ um_block *um_heap_refill(um_heap *h, unsigned c) {
     um_bin *bin = &h->bins[c];
     um_span *s = bin->current;
     um_block *b;
-    uint32_t in_use;
     bool cut = false;
     bin->refills++;
     bin->heat++;
@@ -368,12 +396,12 @@ um_block *um_heap_refill(um_heap *h, unsigned c) {
             restart(bin, s, s->wake);
             um_queue_push(&bin->full, s);
         }
-        s = next_slab(h, bin, c, &in_use);
+        s = next_slab(h, bin, c);
         if (!s) {
             no_current(h, c);
             return NULL;
         }
-        make_current(h, bin, s, in_use);
+        make_current(h, bin, s);
     }
     b = s->list;
     if (um_unlikely(b->self != b))

@@ -9,6 +9,7 @@
 #include "slab/slab.h"
 
 #define UM_OUT_SLOTS      16u /* slabs that a thread batches remote frees for */
+#define UM_KEEPERS_MAX    2u
 #define UM_LARGE_CACHE    8u
 #define UM_PENDING_CLOSED ((um_span *)1)
 
@@ -33,9 +34,10 @@ typedef struct um_heap {
     uint32_t fork_gen; /* um_heap_fork_gen when made: another value means the thread stayed in the parent */
     uint8_t node;      /* NUMA node whose spaces it draws from */
     bool armed;        /* current slabs wake us soon, because much is dirty */
-    uint8_t keepers;   /* cold classes that may keep an empty slab */
-    uint32_t ticks;    /* slow paths of any kind */
-    uint32_t large_count; /* in use of `large` */
+    uint8_t keepers;   /* in use of `keeper` */
+    uint8_t keeper[UM_KEEPERS_MAX]; /* cold classes that may keep an empty slab */
+    uint32_t ticks;                 /* slow paths of any kind */
+    uint32_t large_count;           /* in use of `large` */
     size_t large_bytes;
     size_t empty_bytes, empty_low;          /* in empty slabs: now, and the least of late */
     size_t keep_bytes;                      /* most of it: grows when what was given back is wanted again */
@@ -55,7 +57,7 @@ typedef struct um_heap {
     _Alignas(64) _Atomic(um_span *) pending;
 } um_heap;
 
-#define UM_HOT        8u
+#define UM_HOT        16u
 #define UM_KEEP_FIRST ((size_t)16384)
 
 typedef struct um_tls {
@@ -170,6 +172,9 @@ UM_HIDDEN void *um_large_alloc(um_heap *h, size_t bytes, size_t align, bool *zer
 UM_HIDDEN void um_large_free(um_heap *h, um_span *s);
 /* The block with its contents at its new size, or NULL: the caller must copy (s is as it was). */
 UM_HIDDEN void *um_large_resize(um_heap *h, um_span *s, size_t bytes);
+/* Makes a dirty block read as zero by giving its pages back, where that beats clearing them; false: not done.
+ */
+UM_HIDDEN bool um_large_zero(void *p);
 UM_HIDDEN void um_large_flush(um_heap *h);
 
 #endif

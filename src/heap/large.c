@@ -8,7 +8,9 @@
 
 #define CACHED_SLOTS_MAX 32u    /* 2 MiB */
 #define MOVE_BYTES_MIN   UM_MIB /* below, copying is cheaper than two system calls and their faults */
-#define SIZE_MAX_BYTES   ((size_t)1 << 46)
+#define ZERO_BY_PURGE                                                                                        \
+    (8 * UM_MIB) /* blocks so large are often used in part: untouched pages stay free of charge */
+#define SIZE_MAX_BYTES ((size_t)1 << 46)
 
 static size_t slots_for(size_t bytes) {
     return (bytes + UM_SLOT_BYTES - 1) >> UM_SLOT_SHIFT;
@@ -63,6 +65,11 @@ void *um_large_alloc(um_heap *h, size_t bytes, size_t align, bool *zeroed) {
     um_span_set_kind(s, UM_SPAN_LARGE);
     UM_COUNT_ADD(large_allocs, 1);
     return um_span_start(s);
+}
+
+bool um_large_zero(void *p) {
+    size_t bytes = um_span_of(p)->bytes;
+    return bytes >= ZERO_BY_PURGE && um_os_purge((uintptr_t)p, bytes) == 0;
 }
 
 void um_large_free(um_heap *h, um_span *s) {

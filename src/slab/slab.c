@@ -5,8 +5,9 @@
 #include "os/fatal.h"
 #include "os/os.h"
 
-#define CARVE_BYTES_MIN 4096u
-#define WAKE_MAX        16u
+#define CARVE_BYTES_MIN  4096u
+#define FIRST_BLOCKS_MAX 64u /* keeps walks of a cold slab's list short */
+#define WAKE_MAX         16u
 /* Of one chain of remote frees; at least one block. */
 #define TRANSIT_BLOCKS_MAX 32u
 #define TRANSIT_BYTES_MAX  16384u
@@ -33,7 +34,8 @@ void um_slab_init(um_span *s, unsigned class_id) {
 bool um_slab_carve(um_span *s) {
     unsigned from = s->carved, left = s->capacity - from;
     size_t bytes = s->block_bytes;
-    unsigned n = (unsigned)um_max(1, um_min(left, CARVE_BYTES_MIN / bytes));
+    unsigned most = from ? CARVE_BYTES_MIN / (unsigned)bytes : FIRST_BLOCKS_MAX;
+    unsigned n = (unsigned)um_max(1, um_min(um_min(left, most), CARVE_BYTES_MIN / bytes));
     char *at = um_span_start(s) + from * bytes;
     um_block *first = (um_block *)at;
     if (left == 0)

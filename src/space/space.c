@@ -127,19 +127,23 @@ void um_space_insert_locked(um_space *sp, um_span *s, um_span_state state, size_
     file_locked(sp, s);
 }
 
+/* Of the bytes of a dirty span, those in `part` of its slots: which ones are in memory nobody knows. */
+static size_t share(size_t bytes, size_t part, size_t slots) {
+    return (bytes >> UM_SLOT_SHIFT) ? bytes / slots * part : bytes * part / slots;
+}
+
 /* Cuts a detached span after `slots`; the rest is filed in its state. Returns the bytes that stay with s. */
 static void split_locked(um_space *sp, um_span *s, size_t slots) {
     um_span *rest = s + slots;
     size_t keep;
     if (s->slots == slots)
         return;
-    /* Slabs dirty their first pages, so the front is the part more likely in memory. */
-    keep = um_min(s->bytes, slots << UM_SLOT_SHIFT);
+    keep = share(s->bytes, slots, s->slots);
     rest->slots = s->slots - (uint32_t)slots;
     rest->state = s->state;
     rest->node = s->node;
     rest->freed_ms = s->freed_ms;
-    rest->bytes = um_min(s->bytes - keep, (size_t)rest->slots << UM_SLOT_SHIFT);
+    rest->bytes = s->bytes - keep;
     s->slots = (uint32_t)slots;
     s->bytes = keep;
     um_span_set_kind(rest, UM_SPAN_BUSY);
@@ -230,7 +234,7 @@ static um_span *carve_locked(um_space *sp, um_span_state state, size_t slots, si
         um_span *front = s;
         size_t front_bytes;
         s = front + skip;
-        front_bytes = um_min(front->bytes, skip << UM_SLOT_SHIFT);
+        front_bytes = share(front->bytes, skip, front->slots);
         s->slots = front->slots - (uint32_t)skip;
         s->state = front->state;
         s->node = front->node;
@@ -327,7 +331,7 @@ void um_space_free(um_span *s, size_t dirty_bytes) {
     if (s->moved && um_os_remap_zero((uintptr_t)um_span_start(s), slots << UM_SLOT_SHIFT) == 0)
         state = UM_CLEAN;
     else if (um_space_sparse(dirty_bytes, slots) &&
-             um_os_purge((uintptr_t)um_span_start(s), dirty_bytes) == 0)
+             um_os_purge((uintptr_t)um_span_start(s), slots << UM_SLOT_SHIFT) == 0)
         state = UM_CLEAN;
     um_lock_take(&sp->lock);
     um_span_set_kind(s, UM_SPAN_BUSY);

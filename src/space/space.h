@@ -30,7 +30,7 @@ UM_HIDDEN int um_space_init(void);
 /* A span of `slots` whose start is aligned to align_slots (a power of two) slots. *zeroed (may be NULL) tells
    whether it reads as zero. NULL: out of memory or over the limit. Kind BUSY; the caller sets it. */
 UM_HIDDEN um_span *um_space_alloc(unsigned node, size_t slots, size_t align_slots, bool *zeroed);
-/* Gives a span back; at most the first dirty_bytes bytes of it may have been touched. */
+/* Gives a span back. dirty_bytes estimates what of it is in memory; 0 says that all of it reads as zero. */
 UM_HIDDEN void um_space_free(um_span *s, size_t dirty_bytes);
 /* In place; false: no room there. What is added reads as anything if *zeroed is false. */
 UM_HIDDEN bool um_space_extend(um_span *s, size_t new_slots, bool *zeroed);
