@@ -19,9 +19,12 @@ static um_lock key_lock; /* rank: alone */
 static int key_state;    /* key_lock */
 static pthread_key_t key;
 
+/* The sanitizer closes the thread in its last round, so there it is the last but one. */
+#define LAST_ROUND (PTHREAD_DESTRUCTOR_ITERATIONS - UM_TSAN)
+
 static void thread_ends(void *round) {
     uintptr_t n = (uintptr_t)round;
-    if (n < PTHREAD_DESTRUCTOR_ITERATIONS && pthread_setspecific(key, (void *)(n + 1)) == 0)
+    if (n < LAST_ROUND && pthread_setspecific(key, (void *)(n + 1)) == 0)
         return;
     if (um_tls.heap)
         um_heap_exit(um_tls.heap);

@@ -4,6 +4,7 @@
 #include "slab/slab.h"
 #include "os/fatal.h"
 #include "os/os.h"
+#include "space/space.h"
 
 #define CARVE_BYTES_MIN  4096u
 #define FIRST_BLOCKS_MAX 64u /* keeps walks of a cold slab's list short */
@@ -23,7 +24,7 @@ void um_slab_init(um_span *s, unsigned class_id) {
     s->class_id = (uint8_t)class_id;
     s->capacity = (uint16_t)(UM_SLOT_BYTES / s->block_bytes);
     s->carved = 0;
-    s->wake = (uint32_t)um_max(1, um_min(s->capacity / 16u, WAKE_MAX));
+    s->wake = (uint16_t)um_max(1, um_min(s->capacity / 16u, WAKE_MAX));
     s->place = UM_PLACE_NONE;
     s->next = s->prev = NULL;
     s->transit = (uint8_t)um_max(1, um_min(TRANSIT_BLOCKS_MAX, TRANSIT_BYTES_MAX / s->block_bytes));
@@ -52,6 +53,8 @@ bool um_slab_carve(um_span *s) {
     ((um_block *)at)->next = um_list_end_block();
     ((um_block *)at)->self = (um_block *)at;
     s->list = first;
+    if (s->carved == s->capacity && !s->full)
+        um_space_note_full(s);
     return true;
 }
 

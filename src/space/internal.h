@@ -17,6 +17,8 @@ typedef struct um_space {
     size_t open_slot, region_end;        /* fresh memory comes from here */
     size_t opened_slots, unmapped_slots; /* ever opened; of them given back with their addresses */
     size_t active_slots, dirty_bytes;
+    size_t run_slots;           /* of the active ones, those in spans of more than one */
+    _Atomic(size_t) full_slots; /* active one-slot spans in use to their end; relaxed, no lock: a hint */
     size_t peak_now, peak_before, peak_ever; /* of active bytes: this interval, the last; of active + dirty */
     uint64_t interval_ms;                    /* start of this interval */
     uint64_t purge_again_ms;                 /* the kernel refused to purge: not before this */

@@ -10,7 +10,7 @@
 
 #define BUDGET_FLOOR    (4 * UM_MIB)
 #define IDLE_FLOOR      (UM_MIB)
-#define SPARSE_FLOOR    (UM_MIB)
+#define SPARSE_FLOOR    (256 * UM_KIB)
 #define SPARSE_PART     8u
 #define REFUSED_WAIT_MS 1000u
 #define UNMAP_SLOTS     16u /* where addresses are scarce, spans of 1 MiB and more give theirs back too */

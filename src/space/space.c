@@ -28,6 +28,8 @@ static struct {
 } meta;
 
 int um_space_init(void) {
+    if (um_space_window.table)
+        return 0;
     um_os_init();
     for (unsigned i = 0; i < UM_NODES_MAX; i++)
         um_spaces[i].node = (uint8_t)i;
@@ -152,6 +154,18 @@ static void split_locked(um_space *sp, um_span *s, size_t slots) {
     file_locked(sp, rest);
 }
 
+/* Bytes surely in use: spans of several slots, and slots that were noted full. Slabs of which only the front
+   is cut would gain 2 MiB of memory from the first touch of a huge page. */
+static size_t well_used_locked(const um_space *sp) {
+    size_t full = atomic_load_explicit(&sp->full_slots, memory_order_relaxed); /* hint */
+    return (full + sp->run_slots) << UM_SLOT_SHIFT;
+}
+
+void um_space_note_full(um_span *s) {
+    s->full = 1;
+    atomic_fetch_add_explicit(&um_spaces[s->node].full_slots, 1, memory_order_relaxed); /* hint */
+}
+
 static void advise(um_space *sp, size_t first, size_t slots) {
     bool want;
     switch (um_space_setting.hugepages) {
@@ -165,7 +179,7 @@ static void advise(um_space *sp, size_t first, size_t slots) {
         want = sp->opened_slots > 0;
         break;
     default:
-        want = (sp->active_slots << UM_SLOT_SHIFT) >= HUGE_FROM;
+        want = well_used_locked(sp) >= HUGE_FROM;
     }
     um_os_hugepage(um_space_window.base + (first << UM_SLOT_SHIFT), slots << UM_SLOT_SHIFT, want);
 }
@@ -282,14 +296,24 @@ static bool over_limit(size_t slots) {
     return um_space_setting.limit_bytes && used + (slots << UM_SLOT_SHIFT) > um_space_setting.limit_bytes;
 }
 
-static void now_active_locked(um_space *sp, size_t slots) {
+static size_t run_of(size_t slots) {
+    return slots > 1 ? slots : 0;
+}
+
+/* An active span changes its length; 0 is none. */
+static void resize_active_locked(um_space *sp, size_t from, size_t to) {
+    sp->active_slots += to - from;
+    sp->run_slots += run_of(to) - run_of(from);
+    /* a counter; unsigned wrap makes the difference right */
+    atomic_fetch_add_explicit(&um_space_footprint, (to - from) << UM_SLOT_SHIFT, memory_order_relaxed);
+}
+
+static void now_active_locked(um_space *sp, size_t from, size_t to) {
     size_t bytes;
-    sp->active_slots += slots;
+    resize_active_locked(sp, from, to);
     bytes = sp->active_slots << UM_SLOT_SHIFT;
     sp->peak_now = um_max(sp->peak_now, bytes);
     sp->peak_ever = um_max(sp->peak_ever, bytes + sp->dirty_bytes);
-    atomic_fetch_add_explicit(&um_space_footprint, slots << UM_SLOT_SHIFT,
-                              memory_order_relaxed); /* counter */
 }
 
 static um_span *alloc_once(um_space *sp, size_t slots, size_t align, bool clean_only) {
@@ -298,7 +322,7 @@ static um_span *alloc_once(um_space *sp, size_t slots, size_t align, bool clean_
     um_lock_take(&sp->lock);
     s = over_limit(slots) ? NULL : take_locked(sp, slots, align, clean_only);
     if (s) {
-        now_active_locked(sp, slots);
+        now_active_locked(sp, 0, slots);
         crowded = sp->dirty_bytes > um_space_budget_locked(sp);
     }
     um_lock_drop(&sp->lock);
@@ -318,6 +342,7 @@ um_span *um_space_alloc(unsigned node, size_t slots, size_t align_slots, bool *z
     if (!s)
         return NULL;
     s->moved = 0;
+    s->full = 0;
     if (zeroed)
         *zeroed = s->state != UM_DIRTY;
     return s;
@@ -335,9 +360,10 @@ void um_space_free(um_span *s, size_t dirty_bytes) {
         state = UM_CLEAN;
     um_lock_take(&sp->lock);
     um_span_set_kind(s, UM_SPAN_BUSY);
-    sp->active_slots -= slots;
-    atomic_fetch_sub_explicit(&um_space_footprint, slots << UM_SLOT_SHIFT,
-                              memory_order_relaxed); /* counter */
+    resize_active_locked(sp, slots, 0);
+    if (s->full)
+        atomic_fetch_sub_explicit(&sp->full_slots, 1, memory_order_relaxed); /* hint */
+    s->full = 0;
     um_space_insert_locked(sp, s, state, dirty_bytes);
     crowded = sp->dirty_bytes > um_space_budget_locked(sp);
     um_lock_drop(&sp->lock);
@@ -389,20 +415,26 @@ bool um_space_extend(um_span *s, size_t new_slots, bool *zeroed) {
     if (r) {
         *zeroed = r->state != UM_DIRTY;
         um_span_set_kind(r, UM_SPAN_NONE);
+        now_active_locked(sp, s->slots, new_slots);
         s->slots = (uint32_t)new_slots;
-        now_active_locked(sp, more);
     }
     um_lock_drop(&sp->lock);
     return r != NULL;
 }
 
 void um_space_shrink(um_span *s, size_t new_slots) {
+    um_space *sp = &um_spaces[s->node];
     um_span *tail = s + new_slots;
     uint32_t slots = s->slots - (uint32_t)new_slots;
+    um_lock_take(&sp->lock); /* one active span becomes two */
+    resize_active_locked(sp, s->slots, new_slots);
+    resize_active_locked(sp, 0, slots);
     s->slots = (uint32_t)new_slots;
     tail->slots = slots;
+    um_lock_drop(&sp->lock);
     tail->node = s->node;
     tail->moved = s->moved;
+    tail->full = 0;
     um_space_free(tail, (size_t)slots << UM_SLOT_SHIFT);
 }
 
@@ -413,7 +445,7 @@ um_span *um_space_move(um_span *s, size_t new_slots, size_t used_bytes) {
     bool whole;
     if (new_slots > SLOTS_MAX || !(t = alloc_once(sp, new_slots, 1, true)))
         return NULL;
-    t->moved = 0;
+    t->moved = t->full = 0;
     if (um_os_move(from, used_bytes, (uintptr_t)um_span_start(t)) != 0) {
         um_space_free(t, 0);
         return NULL;
@@ -422,8 +454,7 @@ um_span *um_space_move(um_span *s, size_t new_slots, size_t used_bytes) {
     whole = um_os_remap_zero(from, (size_t)s->slots << UM_SLOT_SHIFT) == 0;
     um_lock_take(&sp->lock);
     um_span_set_kind(s, UM_SPAN_BUSY);
-    sp->active_slots -= s->slots;
-    atomic_fetch_sub_explicit(&um_space_footprint, (size_t)s->slots << UM_SLOT_SHIFT, memory_order_relaxed);
+    resize_active_locked(sp, s->slots, 0);
     /* If the hole could not be filled, its end may still be mapped; mapping anew replaces that. */
     if (!whole)
         (void)um_os_unmap(from, (size_t)s->slots << UM_SLOT_SHIFT);

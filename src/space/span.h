@@ -51,7 +51,8 @@ typedef struct um_span {
     uint8_t moved;      /* large: its pages came by mremap, so its mapping merges with no neighbour */
     uint8_t listed;     /* slab: on the list of orphans with free blocks; orphan lock */
     uint32_t slots;     /* length; in a tail of a free span too */
-    uint32_t wake; /* slab: local frees after which a full one is worth using again; const while a slab */
+    uint16_t wake; /* slab: local frees after which a full one is worth using again; const while a slab */
+    uint8_t full;  /* slab: all its blocks were cut, so its memory counts as used (um_space_note_full) */
     struct um_span *next, *prev;         /* heap's queue, orphan list, or the space's bin */
     struct um_span *age_next, *age_prev; /* free and dirty, or empty slab of a heap: oldest first */
 
