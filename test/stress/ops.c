@@ -361,8 +361,23 @@ static void read_arguments(int argc, char **argv) {
     CHECK(run.generations >= 1 && run.generations <= run.ops, "generations");
 }
 
-int main(int argc, char **argv) {
+#ifdef STRESS_STATIC
+int main(int argc, char **argv);
+
+/* The malloc that is called is part of this program. */
+static void check_serving(void) {
+    Dl_info theirs, ours;
+    CHECK(dladdr((void *)(uintptr_t)malloc, &theirs) && dladdr((void *)(uintptr_t)main, &ours), "dladdr");
+    CHECK(theirs.dli_fbase == ours.dli_fbase, "malloc comes from %s", theirs.dli_fname);
+}
+#else
+static void check_serving(void) {
     check_library();
+}
+#endif
+
+int main(int argc, char **argv) {
+    check_serving();
     read_arguments(argc, argv);
     dprintf(1, "ops: --seed=%llu --threads=%llu --ops=%llu --generations=%llu\n",
             (unsigned long long)run.seed, (unsigned long long)run.threads, (unsigned long long)run.ops,
