@@ -18,9 +18,9 @@ enum { KEY_NONE, KEY_READY, KEY_FAILED };
 static um_lock key_lock; /* rank: alone */
 static int key_state;    /* key_lock */
 static pthread_key_t key;
+static bool started; /* const after our constructor, before which there is one thread as a rule */
 
-/* The sanitizer closes the thread in its last round, so there it is the last but one. */
-#define LAST_ROUND (PTHREAD_DESTRUCTOR_ITERATIONS - UM_TSAN)
+#define LAST_ROUND 2u
 
 static void thread_ends(void *round) {
     uintptr_t n = (uintptr_t)round;
@@ -45,7 +45,7 @@ um_heap *um_front_heap(void) {
     if (um_likely(h != NULL))
         return h;
     h = um_heap_get();
-    if (h && !um_os_is_main_thread())
+    if (h && (started || !um_heap_is_first(h)))
         register_thread();
     return h;
 }
@@ -65,7 +65,9 @@ static __attribute__((no_sanitize("address", "thread", "undefined"), used)) void
     return nothing;
 }
 
-UM_HIDDEN void um_front_early(void) __attribute__((ifunc("prepare_bins"), used));
+static void early(void) __attribute__((ifunc("prepare_bins")));
+/* The reference that makes the linker ask for the resolver's answer. */
+static __attribute__((used)) void (*const volatile resolved_early)(void) = early;
 #endif
 
 static void to_stderr(void *ctx, const char *bytes, size_t n) {
@@ -106,6 +108,7 @@ static __attribute__((constructor(101))) void um_start(int argc, char **argv, ch
     um_front_fork_init();
     if (um_front_heap())
         register_thread();
+    started = true;
     if (um_option.verbose) {
         say_hello(&t);
         um_text_flush(&t);

@@ -10,8 +10,9 @@
 #include <errno.h>
 #include <string.h>
 
-#define ALIGN_MIN   16u
-#define INLINE_ZERO 256u /* bytes cleared by plain stores; beyond, memset is faster */
+#define ALIGN_MIN       16u
+#define EARLY_FREES_MAX 16u
+#define INLINE_ZERO     256u /* bytes cleared by plain stores; beyond, memset is faster */
 
 typedef long long zero_vec __attribute__((vector_size(16), may_alias));
 
@@ -102,16 +103,24 @@ static UM_COLD _Noreturn void bad_pointer(const void *p, const um_span *s, const
     }
 }
 
-/* A slab's block and no heap to buffer it: past the thread's exit. */
+/* A slab's block and no heap to buffer it. */
 static UM_COLD void free_late(um_span *s, um_block *b) {
     b->self = b;
     um_remote_push(s, b, b, 1);
 }
 
+/* A thread that only frees gets a heap too, for its chains and ticks; but not for the few frees with which
+   libc ends every thread, after our hand-over. */
+static UM_NOINLINE um_heap *heap_for_free(void) {
+    return um_tls.exited || um_tls.early_frees++ < EARLY_FREES_MAX ? NULL : um_front_heap();
+}
+
 UM_NOINLINE void um_front_free_rare(void *p, um_span *s) {
     um_heap *h = um_tls.heap;
+    if (um_unlikely(!p))
+        return;
     if (um_unlikely(!h))
-        h = um_front_heap();
+        h = heap_for_free();
     if (um_likely(s && um_span_kind_of(s) == UM_SPAN_SLAB)) {
         if (um_likely(h != NULL))
             um_remote_start(h, s, p);
@@ -119,8 +128,6 @@ UM_NOINLINE void um_front_free_rare(void *p, um_span *s) {
             free_late(s, p);
         return;
     }
-    if (!p)
-        return;
     if (um_unlikely(!s || um_span_kind_of(s) != UM_SPAN_LARGE || p != um_span_start(s)))
         bad_pointer(p, s, "invalid free");
     um_large_free(h, s);

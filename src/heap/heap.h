@@ -48,6 +48,7 @@ typedef struct um_heap {
         *untouched; /* the last block, if it was cut from memory that reads as zero but for its links */
     um_span *large[UM_LARGE_CACHE]; /* free large spans, oldest first */
     struct um_heap *next;           /* all heaps ever made; const after it was linked */
+    struct um_heap *next_bucket;    /* registry lock */
     struct um_heap *next_free;      /* registry lock */
     bool live;                      /* registry lock */
     um_out out[UM_OUT_SLOTS];
@@ -64,7 +65,8 @@ typedef struct um_tls {
     um_span *bins[UM_SMALL_BINS]; /* current slab for each 16 bytes of request */
     um_heap *heap;                /* NULL before the first allocation and after the thread's exit */
     um_out *out;                  /* the heap's, or um_out_none */
-    uintptr_t exited;             /* the heap was handed over: the shared heap serves what comes still */
+    uint32_t early_frees;         /* made before the thread had a heap */
+    uint32_t exited;              /* the heap was handed over: the shared heap serves what comes still */
 } um_tls_block;
 
 extern UM_HIDDEN __thread um_tls_block um_tls __attribute__((tls_model("initial-exec")));
@@ -148,6 +150,8 @@ extern UM_HIDDEN um_lock um_orphan_lock;
 
 /* The calling thread's heap, made on the first call; NULL: no memory, or the thread has exited. */
 UM_HIDDEN um_heap *um_heap_get(void);
+/* The first heap made: the main thread's. */
+UM_HIDDEN bool um_heap_is_first(const um_heap *h);
 /* Hands over everything; the calling thread has no heap after. */
 UM_HIDDEN void um_heap_exit(um_heap *h);
 /* The heap for threads past their exit, locked by the caller of the two. */

@@ -19,9 +19,12 @@ __thread um_tls_block um_tls __attribute__((tls_model("initial-exec"))) = {
 uint32_t um_heap_fork_gen;
 um_heap_folded um_heap_past;
 
+#define BUCKETS 256u /* few threads share one up to some hundreds */
+
 static um_lock registry; /* rank: before the orphan lock */
 static um_heap *all, *free_heaps;
-static um_heap first_heap; /* the first thread's: no memory is needed to make it */
+static um_heap *by_owner[BUCKETS]; /* live heaps */
+static um_heap first_heap;         /* the first thread's: no memory is needed to make it */
 static bool first_used;
 
 static um_heap shared_heap;
@@ -46,6 +49,27 @@ static void open_heap(um_heap *h, uintptr_t owner) {
     h->live = true;
     /* release: pairs with A2's peers; a stale pusher finds an open stack with the heap ready behind it */
     atomic_store_explicit(&h->pending, NULL, memory_order_release);
+}
+
+static um_heap **bucket_of(uintptr_t owner) {
+    return &by_owner[(owner * 0x9E3779B97F4A7C15ull) >> 56];
+}
+
+/* A live heap with the caller's id is his: thread-local storage forgot it (allocations before the loader has
+   filled it), or a thread ended without handing over (its first call came after its last destructor) and left
+   its id to this one, and with it all its slabs. Under the registry's lock. */
+static um_heap *find_heap(uintptr_t owner) {
+    um_heap *h = *bucket_of(owner);
+    while (h && (h->owner != owner || h->fork_gen != um_heap_fork_gen))
+        h = h->next_bucket;
+    return h;
+}
+
+static void forget_owner(um_heap *h) {
+    um_heap **at = bucket_of(h->owner);
+    while (*at != h)
+        at = &(*at)->next_bucket;
+    *at = h->next_bucket;
 }
 
 /* Under the registry's lock. */
@@ -82,14 +106,14 @@ um_heap *um_heap_get(void) {
         um_lock_drop(&registry);
         return NULL;
     }
-    /* Allocations before the loader has initialised thread-local storage leave a heap that the storage
-     * forgot. */
-    if (first_heap.live && first_heap.owner == me) {
-        h = &first_heap;
-    } else {
+    h = find_heap(me);
+    if (!h) {
         h = make_heap();
-        if (h)
+        if (h) {
             open_heap(h, me);
+            h->next_bucket = *bucket_of(me);
+            *bucket_of(me) = h;
+        }
     }
     um_lock_drop(&registry);
     if (!h)
@@ -143,11 +167,16 @@ void um_heap_exit(um_heap *h) {
     um_heap_flush_empty(h); /* draining may have emptied slabs */
     um_lock_take(&registry);
     fold(h);
+    forget_owner(h);
     h->live = false;
     h->next_free = free_heaps;
     free_heaps = h;
     um_lock_drop(&registry);
     um_space_trim_idle();
+}
+
+bool um_heap_is_first(const um_heap *h) {
+    return h == &first_heap;
 }
 
 um_heap *um_heap_shared_lock(void) {

@@ -161,10 +161,6 @@ uint32_t um_os_pid(void) {
     return (uint32_t)kernel(SYS_getpid, 0, 0, 0, 0, 0, 0);
 }
 
-bool um_os_is_main_thread(void) {
-    return kernel(SYS_gettid, 0, 0, 0, 0, 0, 0) == kernel(SYS_getpid, 0, 0, 0, 0, 0, 0);
-}
-
 bool um_os_secure(void) {
     return getauxval(AT_SECURE) != 0;
 }

@@ -42,7 +42,6 @@ UM_HIDDEN void um_os_hugepage(uintptr_t at, size_t bytes, bool want);
 /* Monotonic milliseconds (coarse, some ms), never 0. */
 UM_HIDDEN uint64_t um_os_now_ms(void);
 UM_HIDDEN uint32_t um_os_pid(void);
-UM_HIDDEN bool um_os_is_main_thread(void);
 UM_HIDDEN bool um_os_secure(void); /* AT_SECURE */
 
 /* Writes all bytes, retrying EINTR. */

@@ -25,7 +25,7 @@ EXPECTED = {
     "double_100": DOUBLE,
     "double_1000": DOUBLE,
     "double_8k": DOUBLE,
-    "double_30k": FREED,
+    "double_30k": DOUBLE,
     "double_100k": FREED,
     "double_1m": FREED,
     "double_64m": FREED,
