@@ -22,8 +22,10 @@ static __attribute__((no_sanitize("thread", "address"))) unsigned count_list(con
 }
 
 static __attribute__((no_sanitize("thread"))) unsigned blocks_in_use(const um_span *s, unsigned returned) {
-    unsigned gone = 0,
-             remote = um_remote_count(atomic_load_explicit(&s->remote, memory_order_relaxed)); /* racy */
+    uint64_t w = atomic_load_explicit(&s->remote, memory_order_relaxed); /* racy */
+    unsigned gone = 0, remote = um_remote_count(w);
+    if (w & (UM_REMOTE_BUSY | UM_REMOTE_PURGED))
+        return 0;
     switch (s->place) {
     case UM_PLACE_CURRENT:
         gone = count_list(s);

@@ -50,9 +50,10 @@ um_heap *um_front_heap(void) {
     return h;
 }
 
-#if defined(__x86_64__) || defined(__aarch64__)
+#ifndef UM_STATIC
 /* The program's ifunc resolvers run after our relocation and before the loader fills thread-local storage: an
-   ifunc of our own makes the bins usable in between. The loader overwrites them soon after, and um_heap_get
+   ifunc of our own makes the bins usable in between. (Not in static executables: they resolve ifuncs before
+   they have thread-local storage.) The loader overwrites them soon after, and um_heap_get
    finds the heap again. */
 static void nothing(void) {}
 

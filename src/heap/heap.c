@@ -133,9 +133,12 @@ static void release_idle(um_heap *h) {
 }
 
 static UM_NOINLINE void tick_due(um_heap *h) {
+    uint64_t now;
     if (!h->armed && um_space_uneasy())
         arm(h);
-    um_space_tick();
+    now = um_space_tick();
+    atomic_store_explicit(&h->seen_ms, now, memory_order_relaxed); /* hint */
+    um_stranded_purge(now);
     if (h->ticks % FLUSH_EVERY == 0) {
         um_remote_flush(h);
         release_idle(h);
@@ -231,7 +234,7 @@ static UM_NOINLINE void look_at_current(um_heap *h, um_bin *bin, um_span *s) {
     in_use = s->carved - um_slab_walk(s, &tail);
     check_remote_double(s);
     if (in_use || bin->heat >= UM_HOT || may_keep(h, s) ||
-        atomic_load_explicit(&s->remote, memory_order_relaxed)) { /* a hint */
+        (atomic_load_explicit(&s->remote, memory_order_relaxed) & UM_REMOTE_UNSETTLED)) { /* a hint */
         restart(bin, s, current_countdown(h, bin));
         return;
     }
@@ -318,12 +321,37 @@ static void drain_available(um_heap *h, um_bin *bin, um_span *s) {
     um_heap_release(h, s);
 }
 
+static void forget_cut(um_bin *bin, um_span *s) {
+    bin->frees += s->carved;
+    s->list = um_list_end_block();
+    s->carved = 0;
+    s->bytes = 0;
+}
+
+/* Others gave the pages of a slab back while we were away: nothing is cut, nothing was touched. */
+static void forget_blocks(um_bin *bin, um_span *s) {
+    /* A1: acquire pairs with R6 in stranded.c; release as in collect. */
+    (void)atomic_fetch_and_explicit(&s->remote, ~(UM_REMOTE_PENDING | UM_REMOTE_PURGED),
+                                    memory_order_acq_rel);
+    forget_cut(bin, s);
+}
+
+static bool is_purged(const um_span *s) {
+    /* relaxed: only its owner clears the flag, and forget_blocks synchronises */
+    return atomic_load_explicit(&s->remote, memory_order_relaxed) & UM_REMOTE_PURGED;
+}
+
 void um_heap_drain(um_heap *h, um_span *s) {
+    um_stranded_forget(h);
     while (s) {
         um_span *next = s->pending_next; /* before the token goes: with it goes the link */
         um_bin *bin = &h->bins[s->class_id];
         if (atomic_load_explicit(&s->heap, memory_order_relaxed) != h) {
             um_remote_deliver(s); /* it changed hands while it was under way; the token is ours to pass on */
+        } else if (s->place != UM_PLACE_CURRENT && is_purged(s)) {
+            forget_blocks(bin, s);
+            um_queue_remove(s->place == UM_PLACE_FULL ? &bin->full : &bin->avail, s);
+            um_heap_release(h, s);
         } else if (s->place == UM_PLACE_FULL) {
             drain_full(h, bin, s);
         } else if (s->place == UM_PLACE_AVAIL) {
@@ -373,10 +401,18 @@ static um_span *next_slab(um_heap *h, um_bin *bin, unsigned c) {
     return s ? s : fresh_slab(h, c);
 }
 
+/* The token stays with whoever has it: he will find a slab like any other. */
+static void reuse_purged(um_bin *bin, um_span *s) {
+    (void)atomic_fetch_and_explicit(&s->remote, ~UM_REMOTE_PURGED, memory_order_acq_rel); /* A1 */
+    forget_cut(bin, s);
+}
+
 /* *cut tells whether they were cut just now. */
 static bool has_blocks(um_bin *bin, um_span *s, bool *cut) {
     if (s->list != um_list_end_block() || collect_current(bin, s))
         return true;
+    if (um_unlikely(is_purged(s)))
+        reuse_purged(bin, s);
     return *cut = s->carved < s->capacity && um_slab_carve(s);
 }
 

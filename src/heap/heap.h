@@ -51,6 +51,8 @@ typedef struct um_heap {
     struct um_heap *next_bucket;    /* registry lock */
     struct um_heap *next_free;      /* registry lock */
     bool live;                      /* registry lock */
+    _Atomic(uint64_t) seen_ms;      /* when the owner last looked at the clock. Relaxed: a hint */
+    _Atomic(uint32_t) stranded;     /* slabs all of whose blocks came back from others. Relaxed: a hint */
     um_out out[UM_OUT_SLOTS];
     um_bin bins[UM_CLASSES];
     /* Other threads push slabs with remote frees, the owner takes all. UM_PENDING_CLOSED: the owner is gone.
@@ -131,6 +133,16 @@ UM_HIDDEN void um_remote_push(um_span *s, um_block *head, um_block *tail, unsign
 UM_HIDDEN void um_remote_flush(um_heap *h);
 /* Hands on a slab whose PENDING token the caller holds. */
 UM_HIDDEN void um_remote_deliver(um_span *s);
+
+/* --- stranded.c: the slabs of idle owners --- */
+
+/* All blocks of an owned slab are on its remote word. */
+UM_HIDDEN void um_stranded_note(um_heap *h);
+/* Gives back the pages of such slabs whose owner has not come by for the decay time. Cheap when there are
+ * none. */
+UM_HIDDEN void um_stranded_purge(uint64_t now_ms);
+/* The owner has looked at its pending stack. */
+UM_HIDDEN void um_stranded_forget(um_heap *h);
 
 /* --- orphan.c: slabs without owner --- */
 

@@ -51,7 +51,8 @@ static bool orphan_locked(um_bin *bin, um_span *s) {
         sum = local + um_remote_count(w);
         if (sum > s->carved)
             um_fatal("double free", head, s->block_bytes, "more blocks came back than the slab has");
-        next = (w & UM_REMOTE_PENDING) | UM_REMOTE_ORPHAN | ((w | (UM_REMOTE_EPOCH_ONE - 1)) + 1);
+        next = (w & (UM_REMOTE_PENDING | UM_REMOTE_BUSY | UM_REMOTE_PURGED)) | UM_REMOTE_ORPHAN |
+               ((w | (UM_REMOTE_EPOCH_ONE - 1)) + 1);
         if (sum)
             next |= um_remote_first(s, head) | um_remote_sum(sum);
         /* R4: release publishes the local list and `carved`; pairs with A4 and A5. */
@@ -66,7 +67,7 @@ static bool orphan_locked(um_bin *bin, um_span *s) {
     s->listed = 0;
     s->next = s->prev = NULL;
     atomic_store_explicit(&s->heap, NULL, memory_order_release); /* R3: pairs with A3 */
-    return sum != 0;
+    return sum != 0 || (w & UM_REMOTE_PURGED);
 }
 
 void um_orphan_give(um_heap *h, um_span *s) {
@@ -91,7 +92,11 @@ void um_orphan_look(um_span *s) {
         um_lock_drop(&um_orphan_lock);
         return;
     }
-    empty = um_remote_count(w) == s->carved && !(w & UM_REMOTE_PENDING);
+    if (w & UM_REMOTE_PURGED) { /* nothing is cut, nothing was touched */
+        s->carved = 0;
+        s->bytes = 0;
+    }
+    empty = um_remote_count(w) == s->carved && !(w & (UM_REMOTE_PENDING | UM_REMOTE_BUSY));
     if (empty) {
         if (s->listed)
             unlist_locked(s);

@@ -50,6 +50,7 @@ void um_remote_flush(um_heap *h) {
 
 void um_remote_push(um_span *s, um_block *head, um_block *tail, unsigned count) {
     um_heap *h = atomic_load_explicit(&s->heap, memory_order_acquire); /* A3: pairs with R3 */
+    unsigned sum;
     uint64_t w, next, first = um_remote_first(s, head);
     if (um_unlikely(!um_slab_is_block(s, head)))
         um_fatal("invalid free", head, s->block_bytes, "not the start of a block");
@@ -57,8 +58,8 @@ void um_remote_push(um_span *s, um_block *head, um_block *tail, unsigned count) 
         um_orphan_salvage(s);
     w = atomic_load_explicit(&s->remote, memory_order_relaxed); /* the swap decides */
     do {
-        unsigned sum = um_remote_count(w) + count;
-        if (um_unlikely(sum > s->capacity))
+        sum = um_remote_count(w) + count;
+        if (um_unlikely(sum > s->capacity || (w & (UM_REMOTE_BUSY | UM_REMOTE_PURGED))))
             um_fatal("double free", head, s->block_bytes, "more blocks came back than the slab has");
         tail->next = um_remote_head(s, w);
         next = (w & ~UM_REMOTE_LIST_MASK) | first | um_remote_sum(sum);
@@ -71,9 +72,12 @@ void um_remote_push(um_span *s, um_block *head, um_block *tail, unsigned count) 
     if (w & UM_REMOTE_ORPHAN) {
         if (um_remote_count(w) == 0 || um_remote_count(next) == s->carved)
             um_orphan_look(s);
-    } else if (!(w & UM_REMOTE_PENDING)) {
-        um_remote_deliver(s);
+        return;
     }
+    if (um_unlikely(sum == s->capacity && h))
+        um_stranded_note(h); /* h may be the owner of a moment ago: a hint goes astray */
+    if (!(w & UM_REMOTE_PENDING))
+        um_remote_deliver(s);
 }
 
 static bool push_pending(um_heap *h, um_span *s) {

@@ -89,12 +89,12 @@ void um_space_purge_excess(um_space *sp) {
     (void)purge(sp, keep, 0, false);
 }
 
-void um_space_tick(void) {
+uint64_t um_space_tick(void) {
     uint64_t now = um_os_now_ms(), due = atomic_load_explicit(&next_tick_ms, memory_order_relaxed);
     uint64_t decay = um_space_setting.decay_ms;
     if (now < due || !atomic_compare_exchange_strong_explicit(&next_tick_ms, &due, now + decay / 8 + 1,
                                                               memory_order_relaxed, memory_order_relaxed))
-        return;
+        return now;
     for (unsigned i = 0; i < UM_NODES_MAX; i++) {
         um_space *sp = &um_spaces[i];
         size_t keep;
@@ -110,6 +110,7 @@ void um_space_tick(void) {
         um_lock_drop(&sp->lock);
         (void)purge(sp, keep, now > decay ? now - decay : 0, false);
     }
+    return now;
 }
 
 bool um_space_trim(size_t keep_bytes) {

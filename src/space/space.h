@@ -42,16 +42,21 @@ UM_HIDDEN um_span *um_space_move(um_span *s, size_t new_slots, size_t used_bytes
 /* Zeroed memory that is never given back, for the allocator's records; NULL if there is none. */
 UM_HIDDEN void *um_space_meta(unsigned node, size_t bytes);
 
-/* Purges what is due by age; cheap when nothing is. */
-UM_HIDDEN void um_space_tick(void);
+/* Purges what is due by age; cheap when nothing is. The time, in milliseconds. */
+UM_HIDDEN uint64_t um_space_tick(void);
 /* Purges oldest first until at most keep_bytes are dirty in each space. Returns whether anything was given
  * back. */
 UM_HIDDEN bool um_space_trim(size_t keep_bytes);
 /* A thread has ended: keeps no more than a quarter of what is active, for its demand may not come back. */
 UM_HIDDEN void um_space_trim_idle(void);
-/* Dirty bytes of all spaces. Relaxed: a hint. */
+/* Dirty bytes of all spaces, and what um_space_expect added. Relaxed: a hint. */
 extern UM_HIDDEN _Atomic(size_t) um_space_dirty;
 #define UM_SPACE_UNEASY (8 * UM_MIB)
+/* Counts memory that the layers above could give back into the hint; the difference may be negative, modulo
+ * 2^64. */
+UM_INLINE void um_space_expect(size_t bytes) {
+    atomic_fetch_add_explicit(&um_space_dirty, bytes, memory_order_relaxed); /* hint */
+}
 /* More is dirty than a quiet process should keep: threads should come by soon. */
 UM_INLINE bool um_space_uneasy(void) {
     return atomic_load_explicit(&um_space_dirty, memory_order_relaxed) > UM_SPACE_UNEASY; /* hint */
