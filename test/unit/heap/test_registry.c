@@ -1,0 +1,237 @@
+/* All heaps: one a thread, recycled, handed over whole at exit however others free meanwhile; the heap of
+   those past their exit; and what a child of fork finds. */
+#include "heap_calls.h"
+
+#include <sched.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+Test(registry, a_thread_has_one_heap) {
+    um_heap *h = um_heap_get();
+    cr_assert_not_null(h);
+    cr_expect_eq(um_heap_get(), h);
+    cr_expect_eq(um_tls.heap, h);
+    cr_expect_eq(um_tls.out, h->out);
+    cr_expect_eq(h->owner, um_thread_id());
+    cr_expect(h->live);
+    cr_expect_null(h->pending);
+    check_heap(h);
+    leave();
+    cr_expect_null(um_heap_get());
+    cr_expect_null(um_tls.heap);
+    cr_expect_eq(um_tls.out, um_out_none);
+    cr_expect(um_tls.exited && !h->live);
+    cr_expect_eq(h->pending, UM_PENDING_CLOSED);
+    for (unsigned i = 0; i < UM_SMALL_BINS; i++)
+        cr_expect_eq(um_tls.bins[i], &um_span_none);
+}
+
+static void *live_and_leave(void *arg) {
+    (void)arg;
+    for (int i = 0; i < 10; i++)
+        take_back(give(100));
+    leave();
+    return NULL;
+}
+
+Test(registry, threads_in_turn_share_a_heap) {
+    cr_assert_not_null(um_heap_get());
+    for (int i = 0; i < 1000; i++)
+        run_thread(live_and_leave, NULL);
+    cr_expect_eq(um_count.heaps_created, 2);
+    cr_expect_eq(um_count.heaps_reused, 999);
+    cr_expect_eq(count_slabs().slabs, 0);
+}
+
+enum { THREADS = 8 };
+
+static um_heap *_Atomic heaps[THREADS];
+static _Atomic(bool) go;
+
+static void *live_until_told(void *arg) {
+    um_heap *_Atomic *out = arg;
+    *out = um_heap_get();
+    while (!go)
+        sched_yield();
+    leave();
+    return NULL;
+}
+
+struct heaps_seen {
+    unsigned all, live;
+};
+
+static void see(um_heap *h, void *ctx) {
+    struct heaps_seen *n = ctx;
+    n->all++;
+    n->live += h->live;
+}
+
+Test(registry, threads_at_once_have_each_their_own) {
+    pthread_t t[THREADS];
+    struct heaps_seen n = {0, 0};
+    for (int i = 0; i < THREADS; i++)
+        cr_assert_eq(pthread_create(&t[i], NULL, live_until_told, &heaps[i]), 0);
+    for (int i = 0; i < THREADS; i++)
+        while (!heaps[i])
+            sched_yield();
+    for (int i = 0; i < THREADS; i++)
+        for (int j = 0; j < i; j++)
+            cr_expect_neq(heaps[i], heaps[j]);
+    um_heap_each(see, &n);
+    cr_expect_eq(n.all, THREADS);
+    cr_expect_eq(n.live, THREADS);
+    go = true;
+    for (int i = 0; i < THREADS; i++)
+        pthread_join(t[i], NULL);
+    n = (struct heaps_seen){0, 0};
+    um_heap_each(see, &n);
+    cr_expect_eq(n.all, THREADS);
+    cr_expect_eq(n.live, 0);
+}
+
+static void *count_and_leave(void *arg) {
+    void **theirs = arg;
+    unsigned c = um_class_of(3000);
+    for (int i = 0; i < 5; i++)
+        take_back(theirs[i]);
+    for (int i = 0; i < 200; i++)
+        theirs[i] = give(3000);
+    for (int i = 0; i < 200; i++)
+        take_back(theirs[i]);
+    cr_expect_gt(um_tls.heap->bins[c].refills, 0);
+    leave();
+    return NULL;
+}
+
+Test(registry, what_a_thread_counted_outlives_it) {
+    void *theirs[200];
+    unsigned c = um_class_of(3000);
+    for (int i = 0; i < 5; i++)
+        theirs[i] = give(64);
+    run_thread(count_and_leave, theirs);
+    cr_expect_eq(um_heap_past.classes[c].frees, 200);
+    cr_expect_gt(um_heap_past.classes[c].refills, 0);
+    cr_expect_eq(um_count.remote_frees, 5);
+    cr_expect_eq(um_count.remote_batches, 1);
+}
+
+Test(registry, the_shared_heap_serves_those_past_their_exit) {
+    um_heap *h;
+    void *p[300];
+    cr_assert_not_null(um_heap_get());
+    leave();
+    for (int i = 0; i < 300; i++) {
+        h = um_heap_shared_lock();
+        cr_assert_not_null(h);
+        p[i] = um_heap_alloc(h, um_class_of(500));
+        um_heap_shared_unlock();
+        cr_assert_not_null(p[i]);
+        memset(p[i], 0x5a, 500);
+    }
+    check_heap(h);
+    for (int i = 0; i < 300; i++)
+        take_back(p[i]);
+    h = um_heap_shared_lock();
+    um_heap_flush(h);
+    check_heap(h);
+    um_heap_shared_unlock();
+    cr_expect_leq(count_slabs().slabs, 1);
+}
+
+static void *hold_some(void *arg) {
+    void **p = arg;
+    for (int i = 0; i < 100; i++)
+        p[i] = give(64);
+    heaps[0] = um_tls.heap;
+    while (!go)
+        sched_yield();
+    leave();
+    return NULL;
+}
+
+/* The child: everything works at once, and the other thread's blocks can be freed. */
+static int child_of_fork(void **theirs) {
+    um_heap_child_after_fork();
+    um_space_reset_locks();
+    um_heap *h = um_tls.heap;
+    void *p = give(64);
+    if (!p || h->fork_gen != um_heap_fork_gen || heaps[0]->fork_gen == um_heap_fork_gen)
+        return 1;
+    take_back(p);
+    for (int i = 0; i < 100; i++)
+        take_back(theirs[i]);
+    um_remote_flush(h);
+    if (um_span_of(theirs[0])->heap || um_count.slabs_adopted)
+        return 2;
+    um_heap_flush(h);
+    leave();
+    return count_slabs().slabs == 0 ? 0 : 3;
+}
+
+Test(registry, child_of_fork) {
+    static void *theirs[100];
+    pthread_t t;
+    int status;
+    take_back(give(64));
+    cr_assert_eq(pthread_create(&t, NULL, hold_some, theirs), 0);
+    while (!heaps[0])
+        sched_yield();
+    um_heap_lock_all();
+    um_space_lock_all();
+    pid_t child = fork();
+    if (child == 0)
+        _exit(child_of_fork(theirs));
+    um_space_unlock_all();
+    um_heap_unlock_all();
+    cr_assert_eq(waitpid(child, &status, 0), child);
+    cr_expect(WIFEXITED(status) && WEXITSTATUS(status) == 0, "%#x", status);
+    go = true;
+    pthread_join(t, NULL);
+    cr_expect_not_null(give(64), "the parent goes on");
+    check_heap(um_tls.heap);
+}
+
+/* Threads end while others free their blocks: whoever comes last, everything goes back. */
+enum { ROUNDS = 3000, BLOCKS = 12 };
+
+static void *handed[BLOCKS];
+static _Atomic(int) handed_round;
+static _Atomic(int) freed_round;
+
+static void *free_what_is_handed(void *arg) {
+    (void)arg;
+    cr_assert_not_null(um_heap_get());
+    for (int round = 1; round <= ROUNDS; round++) {
+        while (handed_round < round)
+            sched_yield();
+        for (int i = 0; i < BLOCKS; i++)
+            take_back(handed[i]);
+        um_remote_flush(um_tls.heap);
+        freed_round = round;
+    }
+    leave();
+    return NULL;
+}
+
+static void *hand_over_and_leave(void *round) {
+    for (int i = 0; i < BLOCKS; i++)
+        cr_assert_not_null(handed[i] = give(i < BLOCKS / 2 ? 32768 : 16000));
+    handed_round = (int)(intptr_t)round;
+    leave();
+    return NULL;
+}
+
+Test(registry, exit_and_remote_frees_at_once) {
+    pthread_t freer;
+    cr_assert_eq(pthread_create(&freer, NULL, free_what_is_handed, NULL), 0);
+    for (int round = 1; round <= ROUNDS; round++) {
+        run_thread(hand_over_and_leave, (void *)(intptr_t)round);
+        while (freed_round < round)
+            sched_yield();
+        cr_assert_eq(count_slabs().slabs, 0, "round %d", round);
+        um_space_check();
+    }
+    pthread_join(freer, NULL);
+    cr_expect_leq(um_count.heaps_created, 2);
+}
