@@ -69,9 +69,7 @@ def burst(run, bars):
                 got = run(1024, low, high, order, AFTER_DECAY_MS, threads)
                 if got:
                     by = f", from {threads} idle threads" if threads else ""
-                    # Blocks of slabs wait for their owner's next call: with idle owners, figures to watch, not bars.
-                    bar = None if threads and name != "large" else 32
-                    bars.row(f"{name}, freed {order}{by}", got["end"], bar, f"MiB (right after: {got['freed']:.0f})")
+                    bars.row(f"{name}, freed {order}{by}", got["end"], 32, f"MiB (right after: {got['freed']:.0f})")
 
 
 def realloc_growth(run, bars):
