@@ -87,6 +87,33 @@ static void interleaved(size_t n) {
     }
 }
 
+/* A class in full use: many blocks live, many turned over. */
+static void warm_up(size_t n) {
+    static void *live[3000];
+    for (size_t round = 0; round < 30; round++)
+        for (size_t i = round % 3; i < 3000; i += 1 + round % 3) {
+            free(live[i]);
+            live[i] = filled(n);
+        }
+}
+
+static void double_warm_64(void) {
+    warm_up(64);
+    twice(64);
+    interleaved(64);
+}
+
+static void double_warm_1000(void) {
+    warm_up(1000);
+    twice(1000);
+    interleaved(1000);
+}
+
+static void double_warm_interleaved_64(void) {
+    warm_up(64);
+    interleaved(64);
+}
+
 static void double_interleaved_48(void) {
     interleaved(48);
 }
@@ -292,6 +319,9 @@ static const struct {
     CASE(double_interleaved_48),
     CASE(double_interleaved_2k),
     CASE(double_late),
+    CASE(double_warm_64),
+    CASE(double_warm_1000),
+    CASE(double_warm_interleaved_64),
     CASE(double_remote_then_local),
     CASE(double_local_then_remote),
     CASE(double_remote_large),
