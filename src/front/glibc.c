@@ -116,3 +116,7 @@ UM_EXPORT int malloc_info(int options, FILE *stream) {
     um_front_free(copy);
     return ferror(stream) ? -1 : 0;
 }
+
+#define TWIN(name) __attribute__((alias(#name), visibility("default"), nothrow, leaf))
+UM_EXPORT struct mallinfo __libc_mallinfo(void) TWIN(mallinfo);
+UM_EXPORT int __libc_mallopt(int param, int value) TWIN(mallopt);
