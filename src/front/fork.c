@@ -20,6 +20,7 @@ static void in_parent(void) {
 static void in_child(void) {
     um_space_reset_locks();
     um_heap_child_after_fork();
+    um_front_init_child();
     um_front_exit_child();
 }
 

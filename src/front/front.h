@@ -23,6 +23,7 @@ UM_HIDDEN size_t um_front_usable(const void *p, const char *what);
 /* Writes the report where the options say, once a process. */
 UM_HIDDEN void um_front_report(void);
 UM_HIDDEN void um_front_fork_init(void);
+UM_HIDDEN void um_front_init_child(void);
 UM_HIDDEN void um_front_exit_init(void);
 /* In the child of fork, after the locks were reset. */
 UM_HIDDEN void um_front_exit_child(void);

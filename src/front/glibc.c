@@ -10,22 +10,17 @@
 #include <malloc.h>
 #include <stdio.h>
 
-static um_lock stats_lock; /* guards the static snapshot; rank: first */
-static um_stats stats_now;
-
 UM_EXPORT struct mallinfo2 mallinfo2(void) {
     struct mallinfo2 m = {0};
-    const um_stats *s = &stats_now;
-    um_lock_take(&stats_lock);
-    um_gather(&stats_now);
-    m.arena = s->active + s->dirty - um_min(s->large_live_bytes, s->active);
-    m.hblks = s->large_live_count;
-    m.hblkhd = s->large_live_bytes;
-    m.usmblks = s->peak;
-    m.uordblks = s->allocated;
-    m.fordblks = s->active + s->dirty - um_min(s->allocated, s->active);
-    m.keepcost = s->dirty;
-    um_lock_drop(&stats_lock);
+    um_stats s;
+    um_gather(&s);
+    m.arena = s.active + s.dirty - um_min(s.large_live_bytes, s.active);
+    m.hblks = s.large_live_count;
+    m.hblkhd = s.large_live_bytes;
+    m.usmblks = s.peak;
+    m.uordblks = s.allocated;
+    m.fordblks = s.active + s.dirty - um_min(s.allocated, s.active);
+    m.keepcost = s.dirty;
     return m;
 }
 
@@ -86,11 +81,10 @@ static void to_stderr(void *ctx, const char *bytes, size_t n) {
 
 UM_EXPORT void malloc_stats(void) {
     um_text t;
+    um_stats s;
     um_text_init(&t, to_stderr, NULL);
-    um_lock_take(&stats_lock);
-    um_gather(&stats_now);
-    um_report_text(&t, &stats_now);
-    um_lock_drop(&stats_lock);
+    um_gather(&s);
+    um_report_text(&t, &s);
     um_text_flush(&t);
 }
 

@@ -40,6 +40,10 @@ static void register_thread(void) {
         (void)pthread_setspecific(key, (void *)1);
 }
 
+void um_front_init_child(void) {
+    um_lock_reset(&key_lock);
+}
+
 um_heap *um_front_heap(void) {
     um_heap *h = um_tls.heap;
     if (um_likely(h != NULL))

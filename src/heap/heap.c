@@ -321,19 +321,16 @@ static void drain_available(um_heap *h, um_bin *bin, um_span *s) {
     um_heap_release(h, s);
 }
 
-static void forget_cut(um_bin *bin, um_span *s) {
+/* Others gave the pages of a slab back while we were away: nothing is cut, and nothing was touched, unless
+   the kernel refused. also_clear takes the token, if it came in with the slab. */
+static void forget_blocks(um_bin *bin, um_span *s, uint64_t also_clear) {
+    /* A1: acquire pairs with R6 in stranded.c; release as in collect. */
+    uint64_t w =
+        atomic_fetch_and_explicit(&s->remote, ~(UM_REMOTE_PURGE_MASK | also_clear), memory_order_acq_rel);
     bin->frees += s->carved;
     s->list = um_list_end_block();
     s->carved = 0;
-    s->bytes = 0;
-}
-
-/* Others gave the pages of a slab back while we were away: nothing is cut, nothing was touched. */
-static void forget_blocks(um_bin *bin, um_span *s) {
-    /* A1: acquire pairs with R6 in stranded.c; release as in collect. */
-    (void)atomic_fetch_and_explicit(&s->remote, ~(UM_REMOTE_PENDING | UM_REMOTE_PURGED),
-                                    memory_order_acq_rel);
-    forget_cut(bin, s);
+    s->bytes = (w & UM_REMOTE_KEPT) ? UM_SLOT_BYTES : 0;
 }
 
 static bool is_purged(const um_span *s) {
@@ -349,7 +346,7 @@ void um_heap_drain(um_heap *h, um_span *s) {
         if (atomic_load_explicit(&s->heap, memory_order_relaxed) != h) {
             um_remote_deliver(s); /* it changed hands while it was under way; the token is ours to pass on */
         } else if (s->place != UM_PLACE_CURRENT && is_purged(s)) {
-            forget_blocks(bin, s);
+            forget_blocks(bin, s, UM_REMOTE_PENDING);
             um_queue_remove(s->place == UM_PLACE_FULL ? &bin->full : &bin->avail, s);
             um_heap_release(h, s);
         } else if (s->place == UM_PLACE_FULL) {
@@ -401,18 +398,13 @@ static um_span *next_slab(um_heap *h, um_bin *bin, unsigned c) {
     return s ? s : fresh_slab(h, c);
 }
 
-/* The token stays with whoever has it: he will find a slab like any other. */
-static void reuse_purged(um_bin *bin, um_span *s) {
-    (void)atomic_fetch_and_explicit(&s->remote, ~UM_REMOTE_PURGED, memory_order_acq_rel); /* A1 */
-    forget_cut(bin, s);
-}
-
 /* *cut tells whether they were cut just now. */
 static bool has_blocks(um_bin *bin, um_span *s, bool *cut) {
     if (s->list != um_list_end_block() || collect_current(bin, s))
         return true;
     if (um_unlikely(is_purged(s)))
-        reuse_purged(bin, s);
+        forget_blocks(bin, s,
+                      0); /* the token stays with whoever has it: he will find a slab like any other */
     return *cut = s->carved < s->capacity && um_slab_carve(s);
 }
 

@@ -51,7 +51,7 @@ static bool orphan_locked(um_bin *bin, um_span *s) {
         sum = local + um_remote_count(w);
         if (sum > s->carved)
             um_fatal("double free", head, s->block_bytes, "more blocks came back than the slab has");
-        next = (w & (UM_REMOTE_PENDING | UM_REMOTE_BUSY | UM_REMOTE_PURGED)) | UM_REMOTE_ORPHAN |
+        next = (w & (UM_REMOTE_PENDING | UM_REMOTE_BUSY | UM_REMOTE_PURGE_MASK)) | UM_REMOTE_ORPHAN |
                ((w | (UM_REMOTE_EPOCH_ONE - 1)) + 1);
         if (sum)
             next |= um_remote_first(s, head) | um_remote_sum(sum);
@@ -92,9 +92,9 @@ void um_orphan_look(um_span *s) {
         um_lock_drop(&um_orphan_lock);
         return;
     }
-    if (w & UM_REMOTE_PURGED) { /* nothing is cut, nothing was touched */
+    if (w & UM_REMOTE_PURGED) { /* nothing is cut; see forget_blocks */
         s->carved = 0;
-        s->bytes = 0;
+        s->bytes = (w & UM_REMOTE_KEPT) ? UM_SLOT_BYTES : 0;
     }
     empty = um_remote_count(w) == s->carved && !(w & (UM_REMOTE_PENDING | UM_REMOTE_BUSY));
     if (empty) {

@@ -35,6 +35,7 @@ void um_stranded_forget(um_heap *h) {
 /* We hold the slab's token. */
 static void purge_slab(um_span *s) {
     uint64_t w = atomic_load_explicit(&s->remote, memory_order_relaxed); /* the swap decides */
+    uint64_t done = UM_REMOTE_PURGED;
     if ((w & UM_REMOTE_ORPHAN) || um_remote_count(w) != s->capacity)
         return;
     /* A6: acquire pairs with R1: the blocks' links were written before their pages go. The owner may take the
@@ -42,12 +43,15 @@ static void purge_slab(um_span *s) {
     if (!atomic_compare_exchange_strong_explicit(&s->remote, &w, (w & ~UM_REMOTE_LIST_MASK) | UM_REMOTE_BUSY,
                                                  memory_order_acquire, memory_order_relaxed))
         return;
-    UM_COUNT_ADD(purges, 1);
-    UM_COUNT_ADD(purged_bytes, UM_SLOT_BYTES);
-    (void)um_os_purge((uintptr_t)um_span_start(s),
-                      UM_SLOT_BYTES); /* refused: the memory stays until the owner comes */
+    if (um_os_purge((uintptr_t)um_span_start(s), UM_SLOT_BYTES) == 0) {
+        UM_COUNT_ADD(purges, 1);
+        UM_COUNT_ADD(purged_bytes, UM_SLOT_BYTES);
+    } else {
+        UM_COUNT_ADD(purge_failures, 1);
+        done |= UM_REMOTE_KEPT;
+    }
     /* R6: release: who takes the slab over finds its pages as they are now; pairs with A1, A4. */
-    (void)atomic_fetch_xor_explicit(&s->remote, UM_REMOTE_BUSY | UM_REMOTE_PURGED, memory_order_release);
+    (void)atomic_fetch_xor_explicit(&s->remote, UM_REMOTE_BUSY | done, memory_order_release);
 }
 
 /* Takes the pending stack of an idle heap, whose tokens are then ours. */

@@ -22,6 +22,7 @@
 #define UM_REMOTE_ORPHAN      (1ull << 33)
 #define UM_REMOTE_BUSY        (1ull << 34)
 #define UM_REMOTE_PURGED      (1ull << 35)
+#define UM_REMOTE_KEPT        (1ull << 36)
 #define UM_REMOTE_EPOCH_ONE   (1ull << 40)
 #define UM_REMOTE_LIST_MASK   (UM_REMOTE_HEAD_MASK | UM_REMOTE_COUNT_MASK)
 
@@ -31,6 +32,8 @@ UM_INLINE unsigned um_remote_count(uint64_t w) {
 
 /* Something is left to do with the word before the slab is given back. */
 #define UM_REMOTE_UNSETTLED (UM_REMOTE_LIST_MASK | UM_REMOTE_PENDING | UM_REMOTE_BUSY | UM_REMOTE_PURGED)
+
+#define UM_REMOTE_PURGE_MASK (UM_REMOTE_PURGED | UM_REMOTE_KEPT)
 
 /* The list's first block, or the end mark. */
 UM_INLINE um_block *um_remote_head(const um_span *s, uint64_t w) {

@@ -134,6 +134,12 @@ static size_t share(size_t bytes, size_t part, size_t slots) {
     return (bytes >> UM_SLOT_SHIFT) ? bytes / slots * part : bytes * part / slots;
 }
 
+/* A dirty span is never taken for zero, however its bytes were shared out. */
+static void stay_dirty(um_span *s) {
+    if (s->state == UM_DIRTY && s->bytes == 0)
+        s->bytes = 1;
+}
+
 /* Cuts a detached span after `slots`; the rest is filed in its state. Returns the bytes that stay with s. */
 static void split_locked(um_space *sp, um_span *s, size_t slots) {
     um_span *rest = s + slots;
@@ -149,8 +155,8 @@ static void split_locked(um_space *sp, um_span *s, size_t slots) {
     s->slots = (uint32_t)slots;
     s->bytes = keep;
     um_span_set_kind(rest, UM_SPAN_BUSY);
-    if (rest->state == UM_DIRTY && rest->bytes == 0)
-        rest->bytes = 1; /* unknown, not none: a dirty span is never taken for zero */
+    stay_dirty(s);
+    stay_dirty(rest);
     file_locked(sp, rest);
 }
 
@@ -258,6 +264,8 @@ static um_span *carve_locked(um_space *sp, um_span_state state, size_t slots, si
         um_span_set_kind(s, UM_SPAN_BUSY);
         front->slots = (uint32_t)skip;
         front->bytes = front_bytes;
+        stay_dirty(s);
+        stay_dirty(front);
         file_locked(sp, front);
     }
     split_locked(sp, s, slots);
