@@ -3,6 +3,7 @@
      push, deliver, push_pending     um_remote_push, um_remote_deliver, push_pending    src/heap/remote.c
      orphan_give, look, adopt        um_orphan_give, um_orphan_look, um_orphan_adopt    src/heap/orphan.c
      drain, became_empty, next_slab  um_heap_drain, became_empty, next_slab             src/heap/heap.c
+     purge_slab, visitor             purge_slab, um_stranded_purge                      src/heap/stranded.c
      leave                           um_heap_exit, open_heap                            src/heap/registry.c
 
    Owners take slabs, hand blocks out, free some themselves, end, and live again on whatever heap is free. Freers
@@ -12,13 +13,12 @@
    argued in docs/concurrency.md. Fork is not modelled.
 
    Asserted on the way: no block is in two places, a slab with PENDING is never given back nor taken anew, no slab is
-   on two stacks. When all threads are done or idle: no block is lost, an orphan with free blocks is listed, one with all
-   of them is given back unless its token is under way, and a full slab with remote blocks has its token on the stack of a
-   thread that lives.
+   on two stacks, and pages go only while nobody has a block of theirs. When all threads are done or idle: no block is
+   lost, an orphan with free blocks is listed, one with all of them is given back unless its token is under way, and a
+   full slab with remote blocks has its token on the stack of a thread that lives.
 
-   Sizes: SLABS, BLOCKS each, OPS of the first owner and OPS2 of the second (an
-   exit is one), FREES of each freer. -DBUG_... seeds a bug that must be
-   found: run_model.py knows them all. */
+   Sizes: SLABS, BLOCKS each, OPS of the first owner and OPS2 of the second (an exit is one), FREES of each freer, VISITS
+   of stacks whose owners are idle. -DBUG_... seeds a bug that must be found: run_model.py knows them all. */
 
 #ifndef SLABS
 #define SLABS 2
@@ -34,6 +34,9 @@
 #endif
 #ifndef FREES
 #define FREES 2
+#endif
+#ifndef VISITS
+#define VISITS 0
 #endif
 #define HEAPS  2 /* as many as owners at once: recycled at every exit */
 #define ALL    ((1 << BLOCKS) - 1)
@@ -53,6 +56,8 @@ typedef slab_t {
     unsigned blocks : 3; /* its list */
     bit pending;
     bit orphan;
+    bit busy;
+    bit purged;
     unsigned epoch : 4;
     /* the rest of the record; slabs and heaps are numbered from 1, 0 is NULL */
     unsigned heap : 2;
@@ -71,6 +76,8 @@ typedef word_t {
     unsigned blocks : 3;
     bit pending;
     bit orphan;
+    bit busy;
+    bit purged;
     unsigned epoch : 4;
 };
 
@@ -84,14 +91,18 @@ bit orphan_lock;
     w.blocks = slab[s].blocks;                                                                                         \
     w.pending = slab[s].pending;                                                                                       \
     w.orphan = slab[s].orphan;                                                                                         \
+    w.busy = slab[s].busy;                                                                                             \
+    w.purged = slab[s].purged;                                                                                         \
     w.epoch = slab[s].epoch
 #define unchanged(s, w)                                                                                                \
     (w.blocks == slab[s].blocks && w.pending == slab[s].pending && w.orphan == slab[s].orphan &&                       \
-     w.epoch == slab[s].epoch)
+     w.busy == slab[s].busy && w.purged == slab[s].purged && w.epoch == slab[s].epoch)
 #define forget(w)                                                                                                      \
     w.blocks = 0;                                                                                                      \
     w.pending = 0;                                                                                                     \
     w.orphan = 0;                                                                                                      \
+    w.busy = 0;                                                                                                        \
+    w.purged = 0;                                                                                                      \
     w.epoch = 0
 
 #ifdef BUG_NO_EPOCH
@@ -102,12 +113,13 @@ bit orphan_lock;
 
 /* Every block of the slab is here, and nobody is about to come back to it. */
 #define must_be_idle(s, set)                                                                                           \
-    assert(slab[s].is_slab && !slab[s].pending && !slab[s].stacked && (set) == ALL && slab[s].out == 0)
+    assert(slab[s].is_slab && !slab[s].pending && !slab[s].busy && !slab[s].stacked && (set) == ALL && slab[s].out == 0)
 
 #define give_back(s)                                                                                                   \
     slab[s].is_slab = 0;                                                                                               \
     slab[s].blocks = 0;                                                                                                \
     slab[s].orphan = 0;                                                                                                \
+    slab[s].purged = 0;                                                                                                \
     slab[s].list = 0;                                                                                                  \
     slab[s].heap = 0;                                                                                                  \
     slab[s].epoch = 0;                                                                                                 \
@@ -126,8 +138,8 @@ inline look(s) {
         orphan_lock == 0;
         if
         :: !is_orphan(s) -> skip
-        :: is_orphan(s) && slab[s].blocks == ALL && !token_kept(s) ->
-            must_be_idle(s, slab[s].blocks);
+        :: is_orphan(s) && slab[s].blocks == (slab[s].purged -> 0 : ALL) && !token_kept(s) && !slab[s].busy ->
+            must_be_idle(s, (slab[s].purged -> ALL : slab[s].blocks));
             slab[s].listed = 0;
             give_back(s)
         :: else -> slab[s].listed = slab[s].listed || slab[s].blocks != 0
@@ -206,6 +218,12 @@ inline became_empty(s) {
     fi
 }
 
+/* forget_blocks: nothing is cut, so that all can be cut again */
+#define cut_anew(s)                                                                                                    \
+    assert(!slab[s].busy && slab[s].out == 0 && slab[s].blocks == 0 && slab[s].list == 0);                             \
+    slab[s].purged = 0;                                                                                                \
+    slab[s].list = ALL
+
 /* um_heap_drain: of the slabs from `at` on */
 inline drain() {
     do
@@ -225,14 +243,18 @@ inline drain() {
         :: else ->
             atomic {
                 if
-                :: slab[s].place == FULL || (slab[s].place == AVAIL && slab[s].list == 0) ->
+                :: slab[s].place != CURRENT && slab[s].purged ->
+                    slab[s].pending = 0;
+                    cut_anew(s);
+                    release(s)
+                :: !slab[s].purged && (slab[s].place == FULL || (slab[s].place == AVAIL && slab[s].list == 0)) ->
                     assert((slab[s].list & slab[s].blocks) == 0);
                     slab[s].list = slab[s].list | slab[s].blocks;
                     slab[s].blocks = 0;
                     slab[s].pending = 0;
                     slab[s].place = AVAIL;
                     became_empty(s)
-                :: slab[s].place == AVAIL && slab[s].list != 0 ->
+                :: !slab[s].purged && slab[s].place == AVAIL && slab[s].list != 0 ->
                     slab[s].pending = 0;
                     if
                     :: (slab[s].list | slab[s].blocks) == ALL ->
@@ -259,11 +281,14 @@ inline orphan_give(s) {
         assert(!slab[s].orphan && (slab[s].list & slab[s].blocks) == 0);
         slab[s].blocks = slab[s].blocks | slab[s].list;
         slab[s].orphan = 1;
+#ifdef BUG_ORPHAN_NOT_BUSY
+        slab[s].busy = 0;
+#endif
         next_epoch(s);
         slab[s].list = 0;
         slab[s].place = ORPHAN;
         slab[s].listed = 0;
-        any = slab[s].blocks != 0
+        any = slab[s].blocks != 0 || slab[s].purged
     };
     atomic {
         slab[s].heap = 0;
@@ -297,6 +322,7 @@ inline adopt() {
     if
     :: s != 0 ->
         atomic {
+            assert(!slab[s].busy && !slab[s].purged);
             slab[s].list = slab[s].blocks;
             slab[s].blocks = 0;
             slab[s].orphan = 0;
@@ -311,7 +337,7 @@ inline adopt() {
 
 /* um_slab_init on memory from the space, or on an empty slab of the heap */
 #define fresh(s)                                                                                                       \
-    assert(!slab[s].pending && !slab[s].stacked && slab[s].out == 0 && !slab[s].listed);                               \
+    assert(!slab[s].pending && !slab[s].busy && !slab[s].purged && !slab[s].stacked && slab[s].out == 0 && !slab[s].listed);                               \
     slab[s].is_slab = 1;                                                                                               \
     slab[s].blocks = 0;                                                                                                \
     slab[s].orphan = 0;                                                                                                \
@@ -359,7 +385,10 @@ inline alloc() {
         :: cur != 0 && slab[cur].list == 0 && slab[cur].blocks != 0 ->
             slab[cur].list = slab[cur].blocks;
             slab[cur].blocks = 0
-        :: cur != 0 && slab[cur].list == 0 && slab[cur].blocks == 0 -> slab[cur].place = FULL; cur = 0
+        :: cur != 0 && slab[cur].list == 0 && slab[cur].blocks == 0 && slab[cur].purged -> cut_anew(cur)
+        :: cur != 0 && slab[cur].list == 0 && slab[cur].blocks == 0 && !slab[cur].purged ->
+            slab[cur].place = FULL;
+            cur = 0
         :: else -> skip
         fi
     };
@@ -404,7 +433,7 @@ inline free_here() {
             fi;
             if
             :: slab[s].place == AVAIL -> became_empty(s)
-            :: slab[s].place == CURRENT && slab[s].list == ALL && !slab[s].pending && slab[s].blocks == 0 ->
+            :: slab[s].place == CURRENT && slab[s].list == ALL && !slab[s].pending && slab[s].blocks == 0 && !slab[s].busy ->
                 became_empty(s); /* a cold class */
                 cur = 0
             :: else -> skip
@@ -503,7 +532,8 @@ proctype owner(byte ops; byte h) {
 /* um_remote_push of the block b of slab s, and then the token, if it is ours */
 inline push() {
     atomic {
-        assert(slab[s].is_slab && !(slab[s].blocks & b) && !(slab[s].list & b));
+        assert(slab[s].is_slab && !slab[s].busy && !slab[s].purged);
+        assert(!(slab[s].blocks & b) && !(slab[s].list & b));
         token = !slab[s].orphan && !slab[s].pending;
         any = slab[s].orphan && (slab[s].blocks == 0 || (slab[s].blocks | b) == ALL);
         slab[s].blocks = slab[s].blocks | b;
@@ -547,6 +577,63 @@ proctype freer(byte frees) {
     frees = 0
 }
 
+/* The token of s is ours. The swap may fail for what changed since the word was read, and is not tried again. */
+inline purge_slab(s) {
+    atomic {
+        if
+        :: !slab[s].orphan && slab[s].blocks == ALL ->
+#ifndef BUG_PURGE_UNCLAIMED
+            slab[s].blocks = 0;
+            slab[s].busy = 1;
+#endif
+            any = 1
+        :: skip
+        fi
+    };
+    if
+    :: any ->
+        atomic { /* the pages are gone by now, the blocks with them */
+            assert(slab[s].is_slab && slab[s].pending && slab[s].out == 0 && slab[s].list == 0);
+            assert(slab[s].blocks == 0 && !slab[s].purged);
+            slab[s].busy = 1 - slab[s].busy;
+            slab[s].purged = 1 - slab[s].purged;
+            any = 0
+        }
+    :: else -> skip
+    fi
+}
+
+proctype visitor(byte visits) {
+    word_t w;
+    unsigned s : 2, at : 4, h2 : 2;
+    bit done, any;
+    do
+    :: atomic {
+            if
+            :: visits > 0 && stack[1] != 0 && stack[1] != CLOSED -> at = stack[1]; stack[1] = 0
+            :: visits > 0 && stack[2] != 0 && stack[2] != CLOSED -> at = stack[2]; stack[2] = 0
+            fi;
+            visits--
+        };
+        do
+        :: at == 0 -> break
+        :: else ->
+            atomic {
+                s = at;
+                assert(slab[s].stacked && slab[s].pending);
+                at = slab[s].next;
+                slab[s].next = 0;
+                slab[s].stacked = 0
+            };
+            purge_slab(s);
+            deliver(s)
+        od;
+        s = 0
+    :: break
+    od;
+    visits = 0
+}
+
 #define awaited(i, h)                                                                                                  \
     (!heap_free[h] && stack[h] != CLOSED && stack[h] != 0 && (stack[h] == i || slab[stack[h]].next == i))
 
@@ -555,7 +642,8 @@ inline check(i) {
     if
     :: !slab[i].is_slab -> assert(slab[i].out == 0 && !slab[i].listed && !slab[i].stacked && !slab[i].pending)
     :: else ->
-        assert((slab[i].out | slab[i].blocks | slab[i].list) == ALL);
+        assert((slab[i].out | slab[i].blocks | slab[i].list) == (slab[i].purged -> 0 : ALL) && !slab[i].busy);
+        assert(!slab[i].purged || slab[i].pending || (slab[i].place == CURRENT && !slab[i].orphan));
         assert((slab[i].out & slab[i].blocks) == 0 && (slab[i].out & slab[i].list) == 0);
         assert((slab[i].blocks & slab[i].list) == 0);
         assert(slab[i].pending == slab[i].stacked);
@@ -584,7 +672,12 @@ init {
         run owner(OPS, 1);
         run owner(OPS2, 0);
         run freer(FREES);
-        run freer(FREES)
+        run freer(FREES);
+#if VISITS
+        run visitor(VISITS)
+#else
+        skip
+#endif
     };
     atomic {
         timeout;

@@ -17,9 +17,11 @@ MEMORY_MIB = 3500
 TRUE_RUNS = {
     "one slab, two owners, two freers": ["SLABS=1", "OPS=3", "FREES=2"],
     "two slabs": ["SLABS=2", "OPS=2", "FREES=1"],
+    "a visitor of idle owners": ["SLABS=1", "OPS=3", "OPS2=2", "FREES=1", "VISITS=1"],
     "a busy owner": ["SLABS=1", "OPS=6", "OPS2=1", "FREES=1"],
 }
 SMALL = TRUE_RUNS["one slab, two owners, two freers"]
+VISITED = TRUE_RUNS["a visitor of idle owners"]
 BUG_RUNS = {
     "BUG_NO_TOKEN": SMALL,  # deliver does not look again after it found a closed stack and a changed word
     "BUG_NO_LOOK": SMALL,  # nobody looks at the orphan whose token has come in
@@ -28,16 +30,18 @@ BUG_RUNS = {
     "BUG_NO_CLOSE": SMALL,  # an exit leaves the stack open
     "BUG_LATE_EMPTIES": SMALL,  # an exit gives empty slabs back after it made them orphans
     "BUG_WRONG_STACK": SMALL,  # drain takes every slab on its stack for its own
+    "BUG_PURGE_UNCLAIMED": VISITED,  # pages go while their blocks are on the word
+    "BUG_ORPHAN_NOT_BUSY": VISITED,  # an exit forgets that the pages are under way
     "BUG_NO_EPOCH": SMALL,  # a word looks the same after the slab changed hands twice
 }
 
 
-def verify(defines, folder):
+def verify(defines, folder, optimise):
     """Compiles and runs the verifier; returns its output."""
     flags = ["-D" + d for d in defines]
     compiler = os.environ.get("CC", "cc").split()
     subprocess.run(["spin", "-a", *flags, MODEL], cwd=folder, check=True, stdout=subprocess.PIPE)
-    build = ["-O2", "-w", "-DSAFETY", "-DCOLLAPSE", f"-DMEMLIM={MEMORY_MIB}", "-o", "pan", "pan.c"]
+    build = [optimise, "-w", "-DSAFETY", "-DCOLLAPSE", f"-DMEMLIM={MEMORY_MIB}", "-o", "pan", "pan.c"]
     subprocess.run([*compiler, *build], cwd=folder, check=True)
     run = subprocess.run(["./pan", "-m100000"], cwd=folder, stdout=subprocess.PIPE, text=True, check=False)
     return run.stdout
@@ -45,7 +49,7 @@ def verify(defines, folder):
 
 def judge(name, defines, bug):
     with tempfile.TemporaryDirectory() as folder:
-        out = verify(defines, folder)
+        out = verify(defines, folder, "-O0" if bug else "-O2")  # bugs are found before the compiler is done
     errors = re.search(r"errors: (\d+)", out)
     states = re.search(r"(\S+) states, stored", out)
     unfinished = re.search(r"max search depth too small|Search not completed|out of memory|reached -DMEMLIM", out)
