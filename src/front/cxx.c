@@ -68,7 +68,7 @@ static UM_NOINLINE void *new_slow(size_t bytes) {
         if (um_likely(bytes - 1 < UM_SMALL_MAX)) {                                                           \
             um_span *s = um_tls.bins[(bytes - 1) >> 4];                                                      \
             um_block *b = s->list;                                                                           \
-            if (um_likely(b->self == b)) {                                                                   \
+            if (um_likely(um_block_take(b))) {                                                               \
                 s->list = b->next;                                                                           \
                 return b;                                                                                    \
             }                                                                                                \

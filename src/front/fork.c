@@ -1,7 +1,9 @@
 /* fork: the parent takes every lock in rank order, so that the child inherits consistent structures; the
-   child resets the locks. Heaps of the other threads stay as they were: their owners do not exist in the
-   child, which the generation tells, and each of their slabs becomes an orphan when the child first frees one
-   of its blocks. So a child that only runs exec touches one page here. */
+   child resets the locks. In between the forking thread passes them, for handlers of libraries that
+   registered before us run then and may allocate. Heaps of the other threads stay as they were: their owners
+   do not exist in the child, which the generation tells. The child takes their id off their slabs, and each
+   becomes an orphan when the child first frees one of its blocks. So a child of a program with one heap
+   touches one page here. */
 #include "front/front.h"
 #include "space/space.h"
 
@@ -10,16 +12,19 @@
 static void before(void) {
     um_heap_lock_all();
     um_space_lock_all();
+    atomic_store_explicit(&um_lock_forker, um_thread_id(), memory_order_relaxed); /* see lock.h */
 }
 
 static void in_parent(void) {
+    atomic_store_explicit(&um_lock_forker, 0, memory_order_relaxed);
     um_space_unlock_all();
     um_heap_unlock_all();
 }
 
 static void in_child(void) {
-    um_space_reset_locks();
     um_heap_child_after_fork();
+    um_space_reset_locks();
+    atomic_store_explicit(&um_lock_forker, 0, memory_order_relaxed);
     um_front_init_child();
     um_front_exit_child();
 }

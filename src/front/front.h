@@ -34,7 +34,7 @@ UM_INLINE void *um_front_malloc(size_t bytes) {
     if (um_likely(n < UM_SMALL_MAX)) {
         um_span *s = um_tls.bins[n >> 4];
         um_block *b = s->list;
-        if (um_likely(b->self == b)) {
+        if (um_likely(um_block_take(b))) {
             s->list = b->next;
             return b;
         }
@@ -57,7 +57,7 @@ UM_INLINE void um_front_free(void *p) {
         return;
     }
     b->next = s->list;
-    b->self = b;
+    b->self = (uintptr_t)b;
     s->list = b;
     if (um_unlikely(--s->countdown == 0))
         um_heap_event(s);

@@ -14,7 +14,8 @@ _Static_assert(UM_CLASSES <= UM_STATS_CLASSES_MAX, "a row for each class");
 static __attribute__((no_sanitize("thread", "address"))) unsigned count_list(const um_span *s) {
     unsigned n = 0;
     const um_block *b = s->list;
-    while (n < s->carved && ((uintptr_t)b ^ (uintptr_t)um_span_start(s)) < UM_SLOT_BYTES && b->self == b) {
+    while (n < s->carved && ((uintptr_t)b ^ (uintptr_t)um_span_start(s)) < UM_SLOT_BYTES &&
+           b->self == (uintptr_t)b) {
         n++;
         b = b->next;
     }
@@ -72,7 +73,7 @@ static __attribute__((no_sanitize("thread"))) void add_heap(um_heap *h, void *ct
     um_stats *out = ctx;
     if (!h->live)
         return;
-    out->threads++;
+    out->threads += h->fork_gen == um_heap_fork_gen;
     out->counters.remote_frees += h->remote_frees;
     out->counters.remote_batches += h->remote_batches;
     out->counters.large_cache_hits += h->large_hits;

@@ -105,7 +105,7 @@ static UM_COLD _Noreturn void bad_pointer(const void *p, const um_span *s, const
 
 /* A slab's block and no heap to buffer it. */
 static UM_COLD void free_late(um_span *s, um_block *b) {
-    b->self = b;
+    b->self = (uintptr_t)b;
     um_remote_push(s, b, b, 1);
 }
 
@@ -179,7 +179,7 @@ UM_EXPORT void *calloc(size_t n, size_t size) {
     if (um_likely(bytes - 1 < INLINE_ZERO)) {
         um_span *s = um_tls.bins[(bytes - 1) >> 4];
         um_block *b = s->list;
-        if (um_likely(b->self == b)) {
+        if (um_likely(um_block_take(b))) {
             s->list = b->next;
             zero_small(b, bytes);
             return b;

@@ -305,7 +305,7 @@ static void drain_full(um_heap *h, um_bin *bin, um_span *s) {
 static void drain_available(um_heap *h, um_bin *bin, um_span *s) {
     um_block *head;
     uint64_t w;
-    if (s->list == um_list_end_block()) {
+    if (s->list == um_slab_end(s)) {
         unsigned n = collect(bin, s, UM_REMOTE_PENDING, &head);
         s->list = head;
         restart(bin, s, s->countdown - n);
@@ -328,7 +328,7 @@ static void forget_blocks(um_bin *bin, um_span *s, uint64_t also_clear) {
     uint64_t w =
         atomic_fetch_and_explicit(&s->remote, ~(UM_REMOTE_PURGE_MASK | also_clear), memory_order_acq_rel);
     bin->frees += s->carved;
-    s->list = um_list_end_block();
+    s->list = um_slab_end(s);
     s->carved = 0;
     s->bytes = (w & UM_REMOTE_KEPT) ? UM_SLOT_BYTES : 0;
 }
@@ -400,7 +400,7 @@ static um_span *next_slab(um_heap *h, um_bin *bin, unsigned c) {
 
 /* *cut tells whether they were cut just now. */
 static bool has_blocks(um_bin *bin, um_span *s, bool *cut) {
-    if (s->list != um_list_end_block() || collect_current(bin, s))
+    if (s->list != um_slab_end(s) || collect_current(bin, s))
         return true;
     if (um_unlikely(is_purged(s)))
         forget_blocks(bin, s,
@@ -416,7 +416,7 @@ um_block *um_heap_refill(um_heap *h, unsigned c) {
     bin->refills++;
     bin->heat++;
     tick(h);
-    if (um_unlikely(s->list != um_list_end_block()))
+    if (um_unlikely(s->list != um_slab_end(s)))
         um_slab_damaged(s, s->list);
     while (s == &um_span_none || !has_blocks(bin, s, &cut)) {
         if (s != &um_span_none) {
@@ -432,7 +432,7 @@ um_block *um_heap_refill(um_heap *h, unsigned c) {
         make_current(h, bin, s);
     }
     b = s->list;
-    if (um_unlikely(b->self != b))
+    if (um_unlikely(!um_block_take(b)))
         um_slab_damaged(s, b);
     s->list = b->next;
     /* Blocks of a page and more are cut one at a time, so what was just cut is what is handed out. */

@@ -101,7 +101,7 @@ UM_HIDDEN void um_heap_check_lists(const um_heap *h, unsigned blocks);
 UM_INLINE um_block *um_heap_alloc(um_heap *h, unsigned class_id) {
     um_span *s = h->bins[class_id].current;
     um_block *b = s->list;
-    if (um_unlikely(b->self != b))
+    if (um_unlikely(!um_block_take(b)))
         return um_heap_refill(h, class_id);
     s->list = b->next;
     return b;
@@ -121,7 +121,7 @@ UM_INLINE bool um_remote_join(um_span *s, um_block *b) {
     if (um_unlikely(o->slab != s))
         return false;
     b->next = o->head;
-    b->self = b;
+    b->self = (uintptr_t)b;
     o->head = b;
     if (um_unlikely(--o->room == 0))
         um_remote_full(o);

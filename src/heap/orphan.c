@@ -62,7 +62,7 @@ static bool orphan_locked(um_bin *bin, um_span *s) {
         bin->frees += um_remote_count(w) + (s->mark - s->countdown);
     s->mark = sum; /* free blocks now: what the word holds beyond them came back later */
     s->countdown = 0;
-    s->list = um_list_end_block();
+    s->list = um_slab_end(s);
     s->place = UM_PLACE_ORPHAN;
     s->listed = 0;
     s->next = s->prev = NULL;
@@ -149,6 +149,9 @@ void um_orphan_salvage(um_span *s) {
     if (h && h->fork_gen != um_heap_fork_gen) {
         /* A token that a thread of the parent held will never come in. */
         (void)atomic_fetch_and_explicit(&s->remote, ~UM_REMOTE_PENDING, memory_order_acq_rel);
+        /* Its owner may have been about to take the first block: that one is handed out, to nobody. */
+        if (s->list != um_slab_end(s) && s->list->self == 0)
+            s->list = s->list->next;
         some = orphan_locked(NULL, s);
     }
     um_lock_drop(&um_orphan_lock);

@@ -155,6 +155,7 @@ void um_heap_exit(um_heap *h) {
     /* A2: whoever comes later finds the stack closed and leaves his blocks on the slab, which we take below.
      */
     um_heap_drain(h, atomic_exchange_explicit(&h->pending, UM_PENDING_CLOSED, memory_order_acq_rel));
+    um_heap_flush_empty(h); /* draining may have emptied slabs */
     for (unsigned c = 0; c < UM_CLASSES; c++) {
         um_bin *bin = &h->bins[c];
         um_span *s = bin->current;
@@ -164,7 +165,6 @@ void um_heap_exit(um_heap *h) {
         give_all(h, &bin->avail);
         give_all(h, &bin->full);
     }
-    um_heap_flush_empty(h); /* draining may have emptied slabs */
     um_lock_take(&registry);
     fold(h);
     forget_owner(h);
@@ -186,7 +186,7 @@ um_heap *um_heap_shared_lock(void) {
         if (um_space_init() == 0) {
             shared_heap.next = all;
             all = &shared_heap;
-            open_heap(&shared_heap, 1); /* no thread pointer: every free to it is a remote one */
+            open_heap(&shared_heap, UM_ID_SHARED); /* no thread pointer: every free to it is a remote one */
         }
         um_lock_drop(&registry);
     }
@@ -216,7 +216,23 @@ void um_heap_unlock_all(void) {
     um_lock_drop(&shared_lock);
 }
 
+/* libc gives the stacks of threads that stayed in the parent, and with them their ids, to new threads of the
+   child, which must not find their own id in slabs that they know nothing of. One write a slab of other
+   threads, no more: each becomes an orphan when the child first frees a block of it. */
+static void disown(const um_span *found, void *me) {
+    um_span *s = um_space_window.table + um_span_index(found);
+    uintptr_t owner;
+    if (um_span_kind_of(s) != UM_SPAN_SLAB)
+        return;
+    owner = atomic_load_explicit(&s->owner, memory_order_relaxed); /* single thread */
+    if (owner != UM_ID_NOBODY && owner != UM_ID_SHARED && owner != (uintptr_t)me)
+        atomic_store_explicit(&s->owner, UM_ID_NOBODY, memory_order_relaxed); /* single thread */
+}
+
 void um_heap_child_after_fork(void) {
+    if (first_used && all->next) /* more than one heap was ever made */
+        for (unsigned node = 0; node < UM_NODES_MAX; node++)
+            um_space_each(node, disown, (void *)um_thread_id());
     um_lock_reset(&um_orphan_lock);
     um_lock_reset(&registry);
     um_lock_reset(&shared_lock);

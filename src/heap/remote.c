@@ -30,8 +30,8 @@ UM_NOINLINE void um_remote_start(um_heap *h, um_span *s, um_block *b) {
     o->slab = s;
     o->head = o->tail = b;
     o->room = s->transit - 1u;
-    b->next = um_list_end_block();
-    b->self = b;
+    b->next = um_slab_end(s);
+    b->self = (uintptr_t)b;
     if (o->room == 0)
         um_remote_full(o);
 }

@@ -5,6 +5,8 @@
 
 #define SPINS 100
 
+_Atomic(uintptr_t) um_lock_forker;
+
 void um_lock_slow(um_lock *l) {
     for (int i = 0; i < SPINS; i++) {
         uint32_t free_word = 0;

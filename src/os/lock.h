@@ -9,11 +9,23 @@ typedef struct um_lock {
     _Atomic(uint32_t) word;
 } um_lock;
 
+/* The thread that is between the two halves of a fork and holds every lock: handlers of others that run in
+   between may allocate, and it passes its own locks. 0: none. Relaxed: only that thread stores or finds its
+   id. */
+extern UM_HIDDEN _Atomic(uintptr_t) um_lock_forker;
+
+UM_INLINE bool um_lock_passes(void) {
+    uintptr_t forker = atomic_load_explicit(&um_lock_forker, memory_order_relaxed);
+    return um_unlikely(forker != 0) && forker == um_thread_id();
+}
+
 UM_HIDDEN void um_lock_slow(um_lock *l);
 UM_HIDDEN void um_unlock_slow(um_lock *l);
 
 UM_INLINE void um_lock_take(um_lock *l) {
     uint32_t free_word = 0;
+    if (um_lock_passes())
+        return;
     /* L1: acquire pairs with the release in um_lock_drop (L2). */
     if (um_unlikely(!atomic_compare_exchange_strong_explicit(&l->word, &free_word, 1, memory_order_acquire,
                                                              memory_order_relaxed)))
@@ -21,6 +33,8 @@ UM_INLINE void um_lock_take(um_lock *l) {
 }
 
 UM_INLINE void um_lock_drop(um_lock *l) {
+    if (um_lock_passes())
+        return;
     /* L2: release publishes what the lock guards; pairs with L1. */
     if (um_unlikely(atomic_exchange_explicit(&l->word, 0, memory_order_release) == 2))
         um_unlock_slow(l);

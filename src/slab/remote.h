@@ -38,7 +38,7 @@ UM_INLINE unsigned um_remote_count(uint64_t w) {
 /* The list's first block, or the end mark. */
 UM_INLINE um_block *um_remote_head(const um_span *s, uint64_t w) {
     uint64_t n = w & UM_REMOTE_HEAD_MASK;
-    return n ? (um_block *)(um_span_start(s) + (n - 1) * s->block_bytes) : um_list_end_block();
+    return n ? (um_block *)(um_span_start(s) + (n - 1) * s->block_bytes) : um_slab_end(s);
 }
 
 UM_INLINE uint64_t um_remote_first(const um_span *s, const um_block *head) {

@@ -13,11 +13,10 @@
 #define TRANSIT_BLOCKS_MAX 32u
 #define TRANSIT_BYTES_MAX  16384u
 
-const um_block um_list_end = {NULL, NULL};
-um_span um_span_none = {.list = (um_block *)(uintptr_t)&um_list_end, .countdown = UM_COUNTDOWN_NEVER};
+um_span um_span_none = {.list = &um_span_none.end, .countdown = UM_COUNTDOWN_NEVER};
 
 void um_slab_init(um_span *s, unsigned class_id) {
-    s->list = um_list_end_block();
+    s->list = um_slab_end(s);
     s->countdown = s->mark = UM_COUNTDOWN_NEVER;
     s->block_bytes = um_class_bytes[class_id];
     s->reciprocal = (uint32_t)(((1ull << 32) + s->block_bytes - 1) / s->block_bytes);
@@ -48,10 +47,10 @@ bool um_slab_carve(um_span *s) {
     for (; --n; at += bytes) {
         um_block *b = (um_block *)at;
         b->next = (um_block *)(at + bytes);
-        b->self = b;
+        b->self = (uintptr_t)b;
     }
-    ((um_block *)at)->next = um_list_end_block();
-    ((um_block *)at)->self = (um_block *)at;
+    ((um_block *)at)->next = um_slab_end(s);
+    ((um_block *)at)->self = (uintptr_t)at;
     s->list = first;
     if (s->carved == s->capacity && !s->full)
         um_space_note_full(s);
@@ -66,13 +65,15 @@ size_t um_slab_touched(const um_span *s) {
 unsigned um_slab_walk(const um_span *s, um_block **tail) {
     unsigned n = 0;
     um_block *last = NULL;
-    for (um_block *b = s->list; b != um_list_end_block(); b = b->next) {
+    for (um_block *b = s->list; b != um_slab_end(s); b = b->next) {
         if (((uintptr_t)b ^ (uintptr_t)um_span_start(s)) >= UM_SLOT_BYTES)
             um_fatal("freed memory was written to", last ? (void *)last : (void *)um_span_start(s),
                      s->block_bytes, "its free-list link is damaged");
         if (!um_slab_is_block(s, b))
             um_fatal("invalid free", b, s->block_bytes, "not the start of a block");
-        if (b->self != b)
+        if (b->self == 0)
+            um_fatal("double free", b, s->block_bytes, "it was on the free list twice");
+        if (b->self != (uintptr_t)b)
             um_fatal("freed memory was written to", b, s->block_bytes, NULL);
         if (++n > s->carved)
             um_fatal("double free", b, s->block_bytes, "it is on the free list twice");
@@ -83,8 +84,11 @@ unsigned um_slab_walk(const um_span *s, um_block **tail) {
 }
 
 void um_slab_damaged(const um_span *s, const void *block) {
+    const um_block *b = block;
     if (((uintptr_t)block ^ (uintptr_t)um_span_start(s)) >= UM_SLOT_BYTES)
         um_fatal("freed memory was written to", um_span_start(s), s->block_bytes,
                  "a free-list link in its slab is damaged");
+    if (b->self == -(uintptr_t)b) /* um_block_take found the 0 that it leaves itself */
+        um_fatal("double free", block, s->block_bytes, "it was on the free list twice");
     um_fatal("double free or write after free", block, s->block_bytes, NULL);
 }

@@ -17,14 +17,11 @@ typedef enum um_slab_place {
 
 #define UM_COUNTDOWN_NEVER 0x40000000u
 
-/* Ends every list of free blocks. Its self mark is not its own address, so the pop of an empty list fails the
-   one test that the pop of a damaged block fails, and malloc's fast path needs no other. Never written. */
-extern UM_HIDDEN const um_block um_list_end;
-/* Stands where no slab is: an empty list. Never written on any path that finds list == the end mark. */
+/* Stands where no slab is: an empty list. Only its end is ever written, by um_block_take. */
 extern UM_HIDDEN um_span um_span_none;
 
-UM_INLINE um_block *um_list_end_block(void) {
-    return (um_block *)(uintptr_t)&um_list_end;
+UM_INLINE um_block *um_slab_end(const um_span *s) {
+    return (um_block *)(uintptr_t)&s->end;
 }
 
 /* Number of the block that p points into. The product with the rounded reciprocal errs by less than 2^-16 of

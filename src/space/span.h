@@ -10,6 +10,7 @@
 #define UM_SLOT_BYTES ((size_t)1 << UM_SLOT_SHIFT)
 #define UM_SPAN_SHIFT 7u /* bytes of a record: two cache lines */
 #define UM_ID_NOBODY  ((uintptr_t)0)
+#define UM_ID_SHARED  ((uintptr_t)1) /* the heap of threads past their exit */
 
 typedef enum um_span_kind {
     UM_SPAN_NONE = 0,  /* inside a span, or never opened */
@@ -29,19 +30,33 @@ typedef enum um_span_state {
     UM_STATES
 } um_span_state;
 
-/* A free block of a slab. `self` points at the block itself: a popped block without it was written to after
-   its free, or was handed out twice. */
+/* A free block of a slab. `self` holds the block's own address while it is free, and is cleared when it is
+   handed out: a block taken without it was handed out twice, or written to after its free. */
 typedef struct um_block {
     struct um_block *next;
-    struct um_block *self;
+    uintptr_t self;
 } um_block;
+
+/* Takes the mark off. One instruction tells and clears, so it costs what the mere test would; where it fails,
+   self holds garbage after. The last block of every list is its slab's `end`, whose self is never its
+   address, so the test for an empty list is the same. */
+UM_INLINE bool um_block_take(um_block *b) {
+#if UM_TSAN /* the end of um_span_none is everybody's; what it holds never matters */
+    if (b->self != (uintptr_t)b)
+        return false;
+    b->self = 0;
+    return true;
+#else
+    return (b->self -= (uintptr_t)b) == 0;
+#endif
+}
 
 struct um_heap;
 
 typedef struct um_span {
     /* Line 0 is private: to the owning thread while a slab has one, else to the holder of the lock named
      * below. */
-    um_block *list;     /* slab: free blocks, last in first out; ends in &um_list_end */
+    um_block *list;     /* slab: free blocks, last in first out; ends in &end */
     uint32_t countdown; /* slab: local frees until the owner has to look (um_slab_event) */
     uint32_t mark;      /* slab: countdown when the frees were last counted */
     uint16_t capacity;  /* slab: blocks that fit */
@@ -53,8 +68,14 @@ typedef struct um_span {
     uint32_t slots;     /* length; in a tail of a free span too */
     uint16_t wake; /* slab: local frees after which a full one is worth using again; const while a slab */
     uint8_t full;  /* slab: all its blocks were cut, so its memory counts as used (um_space_note_full) */
-    struct um_span *next, *prev;         /* heap's queue, orphan list, or the space's bin */
-    struct um_span *age_next, *age_prev; /* free and dirty, or empty slab of a heap: oldest first */
+    struct um_span *next, *prev; /* heap's queue, orphan list, or the space's bin */
+    union {
+        struct {
+            struct um_span *age_next, *age_prev; /* free and dirty, or empty slab of a heap: oldest first */
+        };
+        um_block end; /* slab: what its lists end in. age_prev lies at self: a record's address, or NULL, is
+                         never its */
+    };
 
     /* Line 1 is what other threads read; the owner writes it only when a slab changes hands. */
     _Alignas(64) _Atomic(uintptr_t) owner; /* slab: thread id of the owner, UM_ID_NOBODY otherwise. Relaxed: a

@@ -23,7 +23,7 @@ static inline void take_back(void *p) {
     um_block *b = p;
     if (s->owner == um_thread_id()) {
         b->next = s->list;
-        b->self = b;
+        b->self = (uintptr_t)b;
         s->list = b;
         if (--s->countdown == 0)
             um_heap_event(s);
@@ -31,7 +31,7 @@ static inline void take_back(void *p) {
         if (um_tls.heap || um_heap_get()) {
             um_remote_start(um_tls.heap, s, b);
         } else {
-            b->self = b;
+            b->self = (uintptr_t)b;
             um_remote_push(s, b, b, 1);
         }
     }

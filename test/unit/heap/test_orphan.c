@@ -24,7 +24,7 @@ static void *give_and_leave(void *arg) {
 
 static void push(unsigned i) {
     um_block *b = blocks[i];
-    b->self = b;
+    b->self = (uintptr_t)b;
     um_remote_push(um_span_of(b), b, b, 1);
 }
 

@@ -152,8 +152,10 @@ static void *hold_some(void *arg) {
 
 /* The child: everything works at once, and the other thread's blocks can be freed. */
 static int child_of_fork(void **theirs) {
+    um_lock_forker = um_thread_id(); /* holds every lock, as the fork handlers have it */
     um_heap_child_after_fork();
     um_space_reset_locks();
+    um_lock_forker = 0;
     um_heap *h = um_tls.heap;
     void *p = give(64);
     if (!p || h->fork_gen != um_heap_fork_gen || heaps[0]->fork_gen == um_heap_fork_gen)

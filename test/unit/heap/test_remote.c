@@ -73,8 +73,8 @@ Test(remote, blocks_travel_in_chains) {
     check_heap(heap());
     const um_block *b = um_remote_head(s, s->remote);
     for (unsigned i = 0; i < 33; i++, b = b->next)
-        cr_assert(um_slab_is_block(s, b) && b->self == b);
-    cr_expect_eq(b, um_list_end_block());
+        cr_assert(um_slab_is_block(s, b) && b->self == (uintptr_t)b);
+    cr_expect_eq(b, um_slab_end(s));
 }
 
 static void *free_all(void *arg) {
@@ -234,7 +234,7 @@ Test(remote, more_frees_than_blocks) {
 
 static void push_middle(void *arg) {
     um_block *b = (um_block *)((char *)arg + 16);
-    b->self = b;
+    b->self = (uintptr_t)b;
     um_remote_push(um_span_of(arg), b, b, 1);
 }
 

@@ -41,8 +41,8 @@ Test(remote_word, holds_every_block_of_every_class) {
 
 Test(remote_word, zero_is_an_empty_list) {
     um_slab_init(slab, 0);
-    cr_expect_eq(um_remote_head(slab, 0), um_list_end_block());
-    cr_expect_eq(um_remote_head(slab, ~UM_REMOTE_LIST_MASK), um_list_end_block());
+    cr_expect_eq(um_remote_head(slab, 0), um_slab_end(slab));
+    cr_expect_eq(um_remote_head(slab, ~UM_REMOTE_LIST_MASK), um_slab_end(slab));
     cr_expect_eq(um_remote_count(0), 0);
     cr_expect_eq(um_remote_count(~UM_REMOTE_LIST_MASK), 0);
 }
