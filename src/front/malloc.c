@@ -44,6 +44,10 @@ static void *alloc(size_t bytes, size_t align, bool *zeroed) {
     h = um_front_heap();
     if (um_likely(h != NULL)) {
         p = alloc_from(h, bytes, align, zeroed);
+        if (um_unlikely(!p)) { /* what this thread keeps for itself may be what is missing */
+            um_heap_flush(h);
+            p = alloc_from(h, bytes, align, zeroed);
+        }
     } else {
         h = um_heap_shared_lock();
         p = h ? alloc_from(h, bytes, align, zeroed) : NULL;
@@ -59,7 +63,8 @@ UM_NOINLINE void *um_front_alloc(size_t bytes) {
         unsigned c = um_class_of(bytes);
         /* A small size comes here because its bin is empty. */
         void *p = bytes <= UM_SMALL_MAX ? um_heap_refill(h, c) : um_heap_alloc(h, c);
-        return um_likely(p != NULL) ? p : out_of_memory();
+        if (um_likely(p != NULL))
+            return p;
     }
     return alloc(bytes, ALIGN_MIN, &zeroed);
 }
@@ -189,7 +194,12 @@ UM_EXPORT void *calloc(size_t n, size_t size) {
 }
 
 static UM_NOINLINE void *resize_by_copy(void *p, size_t old, size_t bytes) {
+    int before = errno;
     void *q = um_front_malloc(bytes);
+    if (!q && bytes <= old) { /* a shrink cannot fail */
+        errno = before;
+        return p;
+    }
     if (q) {
         memcpy(q, p, um_min(old, bytes));
         um_front_free(p);

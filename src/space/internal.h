@@ -30,6 +30,11 @@ extern UM_HIDDEN um_space um_spaces[UM_NODES_MAX];
 /* Active and dirty bytes of all spaces. Relaxed: a counter. */
 extern UM_HIDDEN _Atomic(size_t) um_space_footprint;
 
+/* The last reading of the clock. Relaxed: a recent one will do. It is read outside of every lock, for
+   somebody may have wrapped clock_gettime and allocate in it. */
+extern UM_HIDDEN _Atomic(uint64_t) um_space_now_ms;
+UM_HIDDEN uint64_t um_space_read_clock(void);
+
 UM_HIDDEN void um_space_detach_locked(um_space *sp, um_span *s);
 UM_HIDDEN void um_space_insert_locked(um_space *sp, um_span *s, um_span_state state, size_t bytes);
 /* Bytes that may be dirty now. */

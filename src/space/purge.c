@@ -23,6 +23,12 @@ _Static_assert((int)UM_SPACE_HUGE_AUTO == (int)UM_HUGEPAGES_AUTO &&
 
 static _Atomic(uint64_t) next_tick_ms; /* relaxed: whoever moves it on does the work */
 
+uint64_t um_space_read_clock(void) {
+    uint64_t now = um_os_now_ms();
+    atomic_store_explicit(&um_space_now_ms, now, memory_order_relaxed);
+    return now;
+}
+
 size_t um_space_budget_locked(const um_space *sp) {
     size_t active = sp->active_slots << UM_SLOT_SHIFT;
     size_t peak = um_max(sp->peak_now, sp->peak_before);
@@ -50,7 +56,8 @@ static bool purge_one(um_space *sp, um_span *s) {
     um_lock_take(&sp->lock);
     um_space_insert_locked(sp, s, state, s->bytes);
     if (state == UM_DIRTY)
-        sp->purge_again_ms = um_os_now_ms() + REFUSED_WAIT_MS;
+        sp->purge_again_ms =
+            atomic_load_explicit(&um_space_now_ms, memory_order_relaxed) + REFUSED_WAIT_MS; /* recent */
     um_lock_drop(&sp->lock);
     if (state == UM_DIRTY) {
         UM_COUNT_ADD(purge_failures, 1);
@@ -68,7 +75,8 @@ static bool purge(um_space *sp, size_t keep, uint64_t before_ms, bool retry_refu
         um_span *s;
         um_lock_take(&sp->lock);
         s = sp->oldest;
-        if (s && !retry_refused && sp->purge_again_ms > um_os_now_ms())
+        if (s && !retry_refused &&
+            sp->purge_again_ms > atomic_load_explicit(&um_space_now_ms, memory_order_relaxed)) /* recent */
             s = NULL;
         if (s && sp->dirty_bytes <= keep && s->freed_ms >= before_ms)
             s = NULL;
@@ -90,7 +98,7 @@ void um_space_purge_excess(um_space *sp) {
 }
 
 uint64_t um_space_tick(void) {
-    uint64_t now = um_os_now_ms(), due = atomic_load_explicit(&next_tick_ms, memory_order_relaxed);
+    uint64_t now = um_space_read_clock(), due = atomic_load_explicit(&next_tick_ms, memory_order_relaxed);
     uint64_t decay = um_space_setting.decay_ms;
     if (now < due || !atomic_compare_exchange_strong_explicit(&next_tick_ms, &due, now + decay / 8 + 1,
                                                               memory_order_relaxed, memory_order_relaxed))

@@ -18,6 +18,7 @@
 um_space um_spaces[UM_NODES_MAX];
 um_space_settings um_space_setting = {.decay_ms = 1000};
 _Atomic(size_t) um_space_footprint;
+_Atomic(uint64_t) um_space_now_ms;
 _Atomic(size_t) um_space_dirty;
 static um_lock window_lock; /* rank: after any space lock */
 
@@ -107,7 +108,7 @@ void um_space_insert_locked(um_space *sp, um_span *s, um_span_state state, size_
     um_span *r = um_space_window.table + right, *l = s - 1;
     s->state = (uint8_t)state;
     s->bytes = state == UM_DIRTY ? bytes : 0;
-    s->freed_ms = um_os_now_ms();
+    s->freed_ms = atomic_load_explicit(&um_space_now_ms, memory_order_relaxed); /* a recent reading */
     if (right < sp->open_slot && um_span_kind_of(r) == UM_SPAN_FREE && r->state == state) {
         um_space_detach_locked(sp, r);
         um_span_set_kind(r, UM_SPAN_NONE);
@@ -356,13 +357,22 @@ um_span *um_space_alloc(unsigned node, size_t slots, size_t align_slots, bool *z
     return s;
 }
 
+/* Replaces what is mapped there; the mapping is a new one, so what was advised is advised again. */
+static int map_anew(uintptr_t at, size_t bytes) {
+    int err = um_os_remap_zero(at, bytes);
+    if (!err && um_space_setting.hugepages == UM_SPACE_HUGE_OFF)
+        um_os_hugepage(at, bytes, false);
+    return err;
+}
+
 void um_space_free(um_span *s, size_t dirty_bytes) {
     um_space *sp = &um_spaces[s->node];
     bool crowded;
     size_t slots = s->slots;
     um_span_state state = dirty_bytes ? UM_DIRTY : UM_CLEAN;
-    if (s->moved && um_os_remap_zero((uintptr_t)um_span_start(s), slots << UM_SLOT_SHIFT) == 0)
-        state = UM_CLEAN;
+    um_space_read_clock();
+    if (s->moved)
+        state = map_anew((uintptr_t)um_span_start(s), slots << UM_SLOT_SHIFT) == 0 ? UM_CLEAN : UM_UNMAPPED;
     else if (um_space_sparse(dirty_bytes, slots) &&
              um_os_purge((uintptr_t)um_span_start(s), slots << UM_SLOT_SHIFT) == 0)
         state = UM_CLEAN;
@@ -453,13 +463,14 @@ um_span *um_space_move(um_span *s, size_t new_slots, size_t used_bytes) {
     bool whole;
     if (new_slots > SLOTS_MAX || !(t = alloc_once(sp, new_slots, 1, true)))
         return NULL;
-    t->moved = t->full = 0;
+    t->full = 0;
+    t->moved = 1;
     if (um_os_move(from, used_bytes, (uintptr_t)um_span_start(t)) != 0) {
-        um_space_free(t, 0);
+        um_space_free(
+            t, 0); /* as moved: kernels unmap the target before they find that the source will not do */
         return NULL;
     }
-    t->moved = 1;
-    whole = um_os_remap_zero(from, (size_t)s->slots << UM_SLOT_SHIFT) == 0;
+    whole = map_anew(from, (size_t)s->slots << UM_SLOT_SHIFT) == 0;
     um_lock_take(&sp->lock);
     um_span_set_kind(s, UM_SPAN_BUSY);
     resize_active_locked(sp, s->slots, 0);

@@ -259,7 +259,7 @@ Test(heap, write_after_free) {
     give_many(4, 64);
     bin_of(64)->current->countdown = UM_COUNTDOWN_NEVER;
     take_back(blocks[2]);
-    ((um_block *)blocks[2])->self = 0;
+    ((um_block *)blocks[2])->self = 1;
     expect_death(give_again, NULL, "umalloc: double free or write after free: 0x%zx (64-byte block)\n",
                  (size_t)blocks[2]);
 }

@@ -217,8 +217,10 @@ static void *free_what_is_handed(void *arg) {
 }
 
 static void *hand_over_and_leave(void *round) {
+    cr_assert_not_null(um_heap_get());
+    um_tls.heap->keep_bytes = UM_MIB; /* as after some work: slabs that get empty stay for a while */
     for (int i = 0; i < BLOCKS; i++)
-        cr_assert_not_null(handed[i] = give(i < BLOCKS / 2 ? 32768 : 16000));
+        cr_assert_not_null(handed[i] = give(32768));
     handed_round = (int)(intptr_t)round;
     leave();
     return NULL;
@@ -236,4 +238,46 @@ Test(registry, exit_and_remote_frees_at_once) {
     }
     pthread_join(freer, NULL);
     cr_expect_leq(um_count.heaps_created, 2);
+}
+
+/* The linker sends um_heap_exit's call of um_heap_flush here, so that frees arrive at its weakest moment:
+   after the flush, before the stack is closed. */
+void __real_um_heap_flush(um_heap *h);
+void __wrap_um_heap_flush(um_heap *h);
+
+static bool late_frees;
+
+static void *free_handed(void *arg) {
+    (void)arg;
+    for (int i = 0; i < 4; i++)
+        take_back(handed[i]);
+    leave();
+    return NULL;
+}
+
+void __wrap_um_heap_flush(um_heap *h) {
+    __real_um_heap_flush(h);
+    if (late_frees) {
+        late_frees = false;
+        run_thread(free_handed, NULL);
+    }
+}
+
+static void *leave_while_all_is_freed(void *arg) {
+    (void)arg;
+    for (int i = 0; i < 4; i++)
+        cr_assert_not_null(handed[i] = give(16384));
+    cr_assert_not_null(give(16384)); /* the first slab is full now */
+    cr_assert_eq(um_span_of(handed[0])->place, UM_PLACE_FULL);
+    um_tls.heap->keep_bytes = UM_MIB;
+    late_frees = true;
+    leave();
+    return NULL;
+}
+
+Test(registry, a_slab_emptied_while_its_owner_leaves) {
+    run_thread(leave_while_all_is_freed, NULL);
+    cr_expect_not(late_frees);
+    cr_expect_eq(count_slabs().slabs, 1);
+    um_space_check();
 }
