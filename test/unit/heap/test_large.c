@@ -94,6 +94,9 @@ Test(large, cache_serves_exact_lengths) {
     cr_expect_eq(heap->large_hits, 2);
     cr_expect_eq(heap->large_count, 0);
     cr_expect_eq(heap->large_bytes, 0);
+    give_back(b);
+    cr_expect_neq(take(100000, 16, &zeroed), b, "longer than asked");
+    cr_expect_eq(heap->large_count, 1);
 }
 
 Test(large, cache_is_bounded_and_drops_the_oldest) {
@@ -106,6 +109,14 @@ Test(large, cache_is_bounded_and_drops_the_oldest) {
         cr_assert_leq(heap->large_bytes, um_heap_cache_bytes / 2);
     }
     cr_expect_eq(heap->large[heap->large_count - 1], um_span_of(p[63]));
+    um_heap_cache_bytes = 64 * UM_MIB; /* the count alone is the bound now */
+    for (int i = 0; i < 64; i++)
+        p[i] = take_filled(UM_SLOT_BYTES);
+    for (int i = 0; i < 64; i++) {
+        give_back(p[i]);
+        cr_assert_leq(heap->large_count, UM_LARGE_CACHE);
+    }
+    um_heap_cache_bytes = UM_MIB;
     cr_expect_neq(um_span_kind_of(um_span_of(p[0])), UM_SPAN_CACHED);
     give_back(take_filled(4 * UM_MIB));
     cr_expect_neq(heap->large[heap->large_count - 1]->slots, 64, "too long to keep");

@@ -91,6 +91,31 @@ Test(orphan, is_adopted_with_all_free_blocks) {
     cr_expect_null(um_orphan_adopt(um_tls.heap, um_class_of(BYTES)));
 }
 
+static void *push_ten(void *arg) {
+    (void)arg;
+    for (unsigned i = 0; i < 10; i++)
+        push(i);
+    return NULL;
+}
+
+static void *leave_with_blocks_from_all(void *arg) {
+    (void)arg;
+    for (unsigned i = 0; i < BLOCKS; i++)
+        cr_assert_not_null(blocks[i] = give(BYTES));
+    for (unsigned i = 40; i < BLOCKS; i++)
+        take_back(blocks[i]);
+    run_thread(push_ten, NULL);
+    leave();
+    return NULL;
+}
+
+Test(orphan, joins_what_the_owner_and_others_freed) {
+    run_thread(leave_with_blocks_from_all, NULL);
+    cr_expect_eq(um_remote_count(slab()->remote), 34);
+    cr_assert_eq(um_orphan_adopt(um_tls.heap, um_class_of(BYTES)), slab());
+    cr_expect_eq(local_blocks(slab()), 34);
+}
+
 Test(orphan, serves_live_threads_before_fresh_memory) {
     unsigned slabs;
     block_count = 4 * BLOCKS;

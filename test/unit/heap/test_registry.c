@@ -67,7 +67,7 @@ static void see(um_heap *h, void *ctx) {
     n->live += h->live;
 }
 
-Test(registry, threads_at_once_have_each_their_own) {
+static void live_all_at_once(void) {
     pthread_t t[THREADS];
     struct heaps_seen n = {0, 0};
     for (int i = 0; i < THREADS; i++)
@@ -88,6 +88,16 @@ Test(registry, threads_at_once_have_each_their_own) {
     um_heap_each(see, &n);
     cr_expect_eq(n.all, THREADS);
     cr_expect_eq(n.live, 0);
+}
+
+Test(registry, threads_at_once_have_each_their_own) {
+    live_all_at_once();
+    go = false;
+    for (int i = 0; i < THREADS; i++)
+        heaps[i] = NULL;
+    live_all_at_once();
+    cr_expect_eq(um_count.heaps_created, THREADS);
+    cr_expect_eq(um_count.heaps_reused, THREADS);
 }
 
 static void *count_and_leave(void *arg) {
