@@ -198,8 +198,8 @@ static void make_available(um_heap *h, um_bin *bin, um_span *s, uint32_t in_use)
         became_empty(h, bin, s);
 }
 
-/* The block freed last is not among those that other threads freed. Acquire pairs with R1: their links may be
-   read; they stay until we take them. */
+/* The block freed last is not among those that other threads freed. A7: acquire pairs with R1: their links
+   may be read; they stay until we take them. */
 static void check_remote_double(const um_span *s) {
     uint64_t w = atomic_load_explicit(&s->remote, memory_order_acquire);
     const um_block *b = um_remote_head(s, w);

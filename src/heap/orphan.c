@@ -148,6 +148,7 @@ void um_orphan_salvage(um_span *s) {
     h = atomic_load_explicit(&s->heap, memory_order_relaxed); /* under the lock */
     if (h && h->fork_gen != um_heap_fork_gen) {
         /* A token that a thread of the parent held will never come in. */
+        /* A4; release as R7 in remote.c */
         (void)atomic_fetch_and_explicit(&s->remote, ~UM_REMOTE_PENDING, memory_order_acq_rel);
         /* Its owner may have been about to take the first block: that one is handed out, to nobody. */
         if (s->list != um_slab_end(s) && s->list->self == 0)

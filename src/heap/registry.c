@@ -47,8 +47,8 @@ static void open_heap(um_heap *h, uintptr_t owner) {
         bin->refills = bin->flushes = bin->heat = 0;
     }
     h->live = true;
-    /* release: pairs with A2's peers; a stale pusher finds an open stack with the heap ready behind it */
-    atomic_store_explicit(&h->pending, NULL, memory_order_release);
+    /* relaxed: a stale pusher that finds it open puts a slab there that the heap passes on */
+    atomic_store_explicit(&h->pending, NULL, memory_order_relaxed);
 }
 
 static um_heap **bucket_of(uintptr_t owner) {

@@ -100,7 +100,9 @@ void um_remote_deliver(um_span *s) {
         if (!(w & UM_REMOTE_ORPHAN) && h && push_pending(h, s))
             return;
         /* An orphan, or the owner is about to make it one and will then take what is on the word: give the
-           token back. If the word changed meanwhile, the slab may have an owner that must be told. */
+           token back. If the word changed meanwhile, the slab may have an owner that must be told. R7:
+           release, so that the next holder of the token (R1's acquire) writes pending_next after our use of
+           it. */
         if (atomic_compare_exchange_strong_explicit(&s->remote, &w, w & ~UM_REMOTE_PENDING,
                                                     memory_order_acq_rel, memory_order_relaxed)) {
             if (w & UM_REMOTE_ORPHAN)

@@ -1,12 +1,16 @@
 /* The remote word of a slab: everything that threads other than the owner change, in 64 bits, so that one
    compare-and-swap tells who owned the slab when the blocks arrived.
 
-     bits  0-15  block number (from 1) of the newest remotely freed block, 0 if none
-     bits 16-31  how many there are
-     bit     32  PENDING: a token. Its holder will see that the owner looks at the slab: it is in the owner's
+   - bits 0-15: number (from 1) of the newest remotely freed block, 0 if none.
+   - bits 16-31: how many there are.
+   - bit 32, PENDING: a token. Its holder will see that the owner looks at the slab: it is in the owner's
    pending stack, or in the hands of one thread that is about to put it there. A slab with it is never given
-   back. bit     33  ORPHAN: no owner. The list above then holds all free blocks bits 40-63  epoch: rises
-   whenever the slab changes hands
+   back.
+   - bit 33, ORPHAN: no owner. The list above then holds all free blocks.
+   - bit 34, BUSY: all blocks had come back; a thread is giving their pages back for an idle owner. No list.
+   - bit 35, PURGED: the same, done. No list. Bit 36, KEPT, beside it: the kernel refused, the memory is as it
+   was.
+   - bits 40-63: epoch, rises whenever the slab changes hands.
 
    Partners (docs/concurrency.md): R1 push, release: publishes the chain's links. A1 take, acquire: the owner
    reads them. */
