@@ -39,7 +39,7 @@ typedef enum um_hugepages_mode {
       "Age at which freed memory goes back to the system; 0 gives it back at once.")                         \
     X(dirty_max, DIRTY_MAX, BYTES, 0, 0, 1ull << 46, "bytes", "stable",                                      \
       "Most freed memory kept for reuse whatever its age; 0 adapts it to the live peak.")                    \
-    X(thread_cache, THREAD_CACHE, BYTES, 1ull << 21, 0, 1ull << 30, "bytes", "stable",                       \
+    X(thread_cache, THREAD_CACHE, BYTES, 1ull << 20, 0, 1ull << 30, "bytes", "stable",                       \
       "Most free spans that a thread keeps for itself.")                                                     \
     X(limit, LIMIT, BYTES, 0, 0, 1ull << 46, "bytes", "stable",                                              \
       "Hard limit on memory in use or kept for reuse; beyond it malloc answers NULL and ENOMEM. 0 means "    \

@@ -1,9 +1,11 @@
 /* fork: the parent takes every lock in rank order, so that the child inherits consistent structures; the
-   child resets the locks. In between the forking thread passes them, for handlers of libraries that
-   registered before us run then and may allocate. Heaps of the other threads stay as they were: their owners
-   do not exist in the child, which the generation tells. The child takes their id off their slabs, and each
-   becomes an orphan when the child first frees one of its blocks. So a child of a program with one heap
-   touches one page here. */
+   child resets the locks. Prepare handlers run in the reverse order of their registration, so the library is
+   linked to be initialised before all others (-z initfirst): ours is the last to run, after every handler
+   that may wait for a thread which allocates. Where another library comes first all the same, its handlers
+   may at least allocate: the forking thread passes its own locks. Heaps of the other threads stay as they
+   were: their owners do not exist in the child, which the generation tells. The child takes their id off
+   their slabs, and each becomes an orphan when the child first frees one of its blocks. So a child of a
+   program with one heap touches one page here. */
 #include "front/front.h"
 #include "space/space.h"
 

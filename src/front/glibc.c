@@ -44,14 +44,11 @@ UM_EXPORT struct mallinfo mallinfo(void) {
 }
 
 /* The parameters steer a heap that is not ours. The known ones are accepted, as programs that set them must
-   not fail; M_TRIM_THRESHOLD has a counterpart. 1 for success, 0 for an unknown parameter, as mallopt(3)
-   says. */
+   not fail. 1 for success, 0 for an unknown parameter, as mallopt(3) says. */
 UM_EXPORT int mallopt(int param, int value) {
+    (void)value;
     switch (param) {
     case M_TRIM_THRESHOLD:
-        if (value >= 0)
-            um_space_setting.dirty_max = (uint64_t)um_max((size_t)value, 1);
-        return 1;
     case M_MXFAST:
     case M_TOP_PAD:
     case M_MMAP_THRESHOLD:
