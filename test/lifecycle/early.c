@@ -22,7 +22,7 @@ static int answer(void) {
     return 42;
 }
 
-static int (*resolve(void))(void) {
+static __attribute__((used)) int (*resolve(void))(void) {
     free(NULL);
     exercise_take(&from_ifunc);
     for (size_t i = 0; i < 64; i++)
