@@ -35,7 +35,7 @@ void um_bins_remove(um_bins *b, um_span *s) {
 }
 
 um_span *um_bins_find(const um_bins *b, size_t slots) {
-    unsigned i = bin_of(slots);
+    unsigned own = bin_of(slots), i = own;
     um_span *best = NULL;
     int steps = OWN_LIST_STEPS;
     for (um_span *s = b->head[i]; s && steps--; s = s->next) {
@@ -53,5 +53,8 @@ um_span *um_bins_find(const um_bins *b, size_t slots) {
         if (m)
             return b->head[w * 64 + (unsigned)__builtin_ctzll(m)];
     }
+    for (um_span *s = b->head[own]; s; s = s->next) /* the last resort before more memory is asked for */
+        if (s->slots >= slots)
+            return s;
     return NULL;
 }

@@ -10,10 +10,11 @@
 
 #include <errno.h>
 
-#define GROW_SLOTS_MIN ((size_t)64)   /* 4 MiB: one page table, and small beside any program */
-#define GROW_SLOTS_MAX ((size_t)1024) /* 64 MiB */
-#define HUGE_FROM      (32 * UM_MIB) /* a heap this large gains from huge pages; below they only cost memory */
-#define SLOTS_MAX      ((size_t)1 << 28)
+#define GROW_SLOTS_MIN      ((size_t)64)   /* 4 MiB: one page table, and small beside any program */
+#define GROW_SLOTS_MAX      ((size_t)1024) /* 64 MiB */
+#define HUGE_FROM           (32 * UM_MIB) /* a heap this large gains from huge pages; below they only cost memory */
+#define FOREIGN_REGIONS_MAX 4096          /* 1 TiB that somebody else maps in one piece */
+#define SLOTS_MAX           ((size_t)1 << 28)
 
 um_space um_spaces[UM_NODES_MAX];
 um_space_settings um_space_setting = {.decay_ms = 1000};
@@ -230,7 +231,8 @@ static bool grow_locked(um_space *sp, size_t slots) {
     size_t more = um_max(slots, um_min(um_max(sp->opened_slots / 4, GROW_SLOTS_MIN), GROW_SLOTS_MAX));
     um_span *s;
     int err = open_locked(sp, more, &s);
-    if (err == EEXIST) { /* somebody maps there: go on behind the region */
+    for (int i = 0; err == EEXIST && i < FOREIGN_REGIONS_MAX;
+         i++) { /* somebody maps there: go on behind the region */
         sp->open_slot = sp->region_end;
         err = open_locked(sp, more, &s);
     }

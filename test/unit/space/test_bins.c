@@ -79,3 +79,10 @@ Test(bins, any_order_of_lengths_to_the_largest) {
         expect_found(1 + seeded_below(most));
     }
 }
+
+Test(bins, finds_what_lies_deep_in_its_own_list) {
+    flip(0, 39);
+    for (int i = 1; i < 20; i++)
+        flip(i, 33); /* the same list, before it */
+    cr_expect_eq(um_bins_find(&bins, 39), &spans[0]);
+}
