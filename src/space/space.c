@@ -12,8 +12,8 @@
 
 #define GROW_SLOTS_MIN      ((size_t)64)   /* 4 MiB: one page table, and small beside any program */
 #define GROW_SLOTS_MAX      ((size_t)1024) /* 64 MiB */
-#define HUGE_FROM           (32 * UM_MIB) /* a heap this large gains from huge pages; below they only cost memory */
-#define FOREIGN_REGIONS_MAX 4096          /* 1 TiB that somebody else maps in one piece */
+#define HUGE_FROM           (512 * UM_MIB) /* a huge page that must be found first costs more than its faults save */
+#define FOREIGN_REGIONS_MAX 4096           /* 1 TiB that somebody else maps in one piece */
 #define SLOTS_MAX           ((size_t)1 << 28)
 
 um_space um_spaces[UM_NODES_MAX];
