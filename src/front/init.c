@@ -3,7 +3,7 @@
    the default options and calls nothing of libc. Options, fork handlers and the hand-over at thread exit wait
    for our constructor or the first other thread, whichever is first: both find a libc that is up.
 
-   Hand-over: a thread-specific key's destructor. It passes to the last round, so that destructors of other
+   Hand-over: a thread-specific key's destructor. It waits for the second round, so that destructors of other
    keys still find the heap; what is freed or allocated after it goes to the shared heap. */
 #include "conf/options.h"
 #include "front/front.h"
