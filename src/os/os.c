@@ -104,15 +104,26 @@ static int map(uintptr_t at, size_t bytes, int prot, int extra, uintptr_t *out) 
     return 0;
 }
 
-int um_os_map_at(uintptr_t at, size_t bytes) {
+static int map_at(uintptr_t at, size_t bytes, int prot) {
     uintptr_t got;
-    int err = map(at, bytes, PROT_READ | PROT_WRITE, MAP_FIXED_NOREPLACE, &got);
+    int err = map(at, bytes, prot, MAP_FIXED_NOREPLACE, &got);
     if (err)
         return err;
     if (got == at)
         return 0;
     (void)um_os_unmap(got, bytes); /* kernels before 4.17 take the address as a hint */
     return EEXIST;
+}
+
+int um_os_map_at(uintptr_t at, size_t bytes) {
+    return map_at(at, bytes, PROT_READ | PROT_WRITE);
+}
+
+bool um_os_seems_free(uintptr_t at, size_t bytes) {
+    int err = map_at(at, bytes, PROT_NONE);
+    if (!err)
+        (void)um_os_unmap(at, bytes);
+    return err != EEXIST;
 }
 
 int um_os_map(size_t bytes, uintptr_t *out) {

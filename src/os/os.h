@@ -25,7 +25,10 @@ UM_HIDDEN uintptr_t um_os_address_span(void);
 
 /* Maps zeroed private read-write memory at exactly `at`; EEXIST where something is mapped there already. */
 UM_HIDDEN int um_os_map_at(uintptr_t at, size_t bytes);
-/* The same where the kernel chooses. */
+/* Whether nothing is mapped in the range now; nobody keeps it so. True where the kernel will not say: it
+   refuses a range of this length for its own limits. */
+UM_HIDDEN bool um_os_seems_free(uintptr_t at, size_t bytes);
+/* As um_os_map_at, where the kernel chooses. */
 UM_HIDDEN int um_os_map(size_t bytes, uintptr_t *out);
 /* Reserves address space without access where the kernel chooses. */
 UM_HIDDEN int um_os_reserve(size_t bytes, uintptr_t *out);

@@ -31,10 +31,14 @@ static int map_ours(uintptr_t at, size_t bytes) {
     return reserved ? um_os_remap_zero(at, bytes) : um_os_map_at(at, bytes);
 }
 
-/* The first region's records, mapped at once, prove that the place is free. */
+/* A place is good if nobody has anything in all of it: a window with a large foreign mapping ahead would
+   end there. What others map later is gone around (open_locked's callers). */
 static int try_place(uintptr_t base, size_t bytes) {
     uintptr_t table = base - table_bytes_for(bytes);
-    int err = map_ours(table, REGION_RECORDS);
+    int err;
+    if (!reserved && !um_os_seems_free(table, base + bytes - table))
+        return EEXIST;
+    err = map_ours(table, REGION_RECORDS);
     if (err)
         return err;
     um_space_window.base = base;

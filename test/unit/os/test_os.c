@@ -107,6 +107,16 @@ Test(os, map_at_takes_no_foreign_place) {
     *(char *)(at + page) = 1;
 }
 
+Test(os, a_range_with_anything_in_it_does_not_seem_free) {
+    uintptr_t at = map(4 * page);
+    cr_assert_eq(um_os_unmap(at, 2 * page), 0);
+    cr_expect(um_os_seems_free(at, 2 * page));
+    cr_expect(um_os_seems_free(at, 2 * page), "the first answer left nothing behind");
+    cr_expect_not(um_os_seems_free(at, 3 * page));
+    cr_expect(reads_zero(at + 2 * page, 2 * page));
+    cr_expect(um_os_seems_free(UM_GIB, (size_t)1 << 60), "longer than any answer");
+}
+
 Test(os, reserve_costs_addresses_only_until_remapped) {
     uintptr_t at;
     cr_assert_eq(um_os_reserve(4 * page, &at), 0);

@@ -28,6 +28,15 @@ Test(window, opens_empty_with_its_table_before_it) {
     cr_expect(before.base == um_space_window.base && before.table == um_space_window.table);
 }
 
+/* A large foreign mapping further on would be the window's early end. */
+Test(window, is_not_laid_over_what_others_have) {
+    uintptr_t bytes = um_min(um_os_address_span() / 8, (uintptr_t)16 << 40), at = um_os_window_hint(bytes, 0);
+    int err = um_os_map_at(at + bytes / 2, um_os_page_bytes);
+    cr_assert(err == 0 || err == EEXIST, "%d", err);
+    cr_assert_eq(um_window_init(), 0);
+    cr_expect_neq(um_space_window.base, at);
+}
+
 Test(window, claims_whole_regions_one_after_the_other) {
     size_t first, count, next, more;
     cr_assert_eq(um_window_init(), 0);
