@@ -1,0 +1,89 @@
+"""The cases of our own programs, bench/programs: one known pattern of allocation each, parameters in the arguments.
+
+The top of each source says what it does and what its figures mean. Full runs last about half a second, quick ones a tenth.
+"""
+import os
+import subprocess
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "lib"))
+from case import Case  # noqa: E402
+
+PROGRAMS = os.path.join(HERE, "programs")
+FULL_MS, QUICK_MS = 400, 50
+# -fno-builtin: a compiler that knows malloc may drop calls to it.
+COMPILE = [os.environ.get("CC", "cc"), "-O2", "-std=gnu17", "-fno-builtin", "-pthread"]
+K, M = 1 << 10, 1 << 20
+
+
+def compiled(name, *flags):
+    """A prepare function that compiles programs/NAME.c to work/NAME unless that was done since it changed."""
+    def prepare(work):
+        source, program = os.path.join(PROGRAMS, name + ".c"), os.path.join(work, name)
+        newest = max(os.path.getmtime(f) for f in (source, os.path.join(PROGRAMS, "program.h")))
+        if not os.path.exists(program) or os.path.getmtime(program) < newest:
+            subprocess.run([*COMPILE, *flags, source, "-o", program, "-lm"], check=True)
+    return prepare
+
+
+def case(name, group, program, *arguments, timed=True, full=None, quick=None, **more):
+    """A Case of programs/PROGRAM.c. Its last argument is the run's length: milliseconds, or else what full and quick say."""
+    full, quick = full or FULL_MS, quick or QUICK_MS
+
+    def command(work, is_quick):
+        length = [quick if is_quick else full] if timed else []
+        return [os.path.join(work, program), *map(str, [*arguments, *length])]
+    return Case(name, group, compiled(program), command, **more)
+
+
+def loops(group, pattern, sizes, threads=1):
+    """Cases of one pattern of loop.c by size: a size, or a pair of the least and the most."""
+    for name, size in sizes.items():
+        least, most = size if isinstance(size, tuple) else (size, size)
+        yield case(f"{pattern} {name}" + (f", {threads} threads" if threads > 1 else ""), group, "loop", pattern, least, most,
+                   threads)
+
+
+SMALL = [
+    *loops("small", "tight", {"16": 16, "64": 64, "256": 256, "1K": K}),
+    *loops("small", "lifo", {"64": 64, "1K": K}),
+    *loops("small", "fifo", {"64": 64, "1K": K}),
+    *loops("small", "random", {"64": 64, "1K": K}),
+    *loops("small", "replace", {"64": 64, "1K": K, "16-1K": (16, K)}),
+    *loops("small", "calloc", {"64": 64, "1K": K}),
+    *loops("small", "aligned", {"16-1K": (16, K)}),
+]
+MEDIUM = [
+    *loops("medium", "tight", {"16K": 16 * K}),
+    *loops("medium", "lifo", {"4K": 4 * K, "16K": 16 * K}),
+    *loops("medium", "fifo", {"16K": 16 * K}),
+    *loops("medium", "random", {"16K": 16 * K}),
+    *loops("medium", "replace", {"16K": 16 * K, "1K-64K": (K, 64 * K)}),
+    *loops("medium", "calloc", {"16K": 16 * K}),
+    *loops("medium", "aligned", {"1K-16K": (K, 16 * K)}),
+    case("realloc vectors 64K", "medium", "realloc", "vectors", 64 * K),
+    case("realloc append 64K", "medium", "realloc", "append", 64 * K),
+]
+LARGE = [
+    *loops("large", "tight", {"128K": 128 * K, "1M": M, "32M": 32 * M}),
+    *loops("large", "lifo", {"128K": 128 * K, "1M": M}),
+    *loops("large", "replace", {"16K-1M": (16 * K, M), "1M-32M": (M, 32 * M)}),
+    *loops("large", "calloc", {"1M": M}),
+    case("realloc append 16M", "large", "realloc", "append", 16 * M),
+    case("realloc append 256M", "large", "realloc", "append", 256 * M, full=1, quick=1),
+    case("realloc vectors 1M", "large", "realloc", "vectors", M),
+    case("realloc shrink 1M", "large", "realloc", "shrink", M),
+]
+THREADS = [
+    *loops("threads", "tight", {"64": 64}, threads=2),
+    *loops("threads", "replace", {"16-1K": (16, K), "16K-1M": (16 * K, M)}, threads=2),
+    *(case(f"server 1K, {threads} threads", "threads", "server", K, threads) for threads in (2, 8)),
+    *(case(f"queue {p}:{c} {name}", "threads", "queue", p, c, *sizes) for p, c, name, sizes in (
+        (1, 1, "64", (64, 64)), (1, 1, "16-1K", (16, K)), (1, 1, "16K", (16 * K, 16 * K)), (1, 3, "16-1K", (16, K)),
+        (3, 1, "16-1K", (16, K)), (2, 2, "16-1K", (16, K)))),
+    case("exchange 1K, 2 threads", "threads", "exchange", K, 2),
+    *(case(f"sharing {pattern} 16, 2 threads", "threads", "sharing", pattern, 16, 2) for pattern in ("active", "passive")),
+]
+
+CASES = [*SMALL, *MEDIUM, *LARGE, *THREADS]
