@@ -5,7 +5,7 @@ build_packages="gcc libc6-dev meson ninja-build"
 run_packages="$build_packages python3"
 check_packages="$run_packages g++ binutils clang clang-format-14 libclang-rt-14-dev libcriterion-dev pkg-config
   valgrind procps util-linux libpython3.11-testsuite sqlite3 redis-server redis-tools perl git xz-utils zstd coreutils
-  bash spin libnuma-dev"
+  bash spin libnuma-dev netbase" # netbase: /etc/hosts, where python's tests look up localhost
 
 say() {
     printf '== %s\n' "$*"
