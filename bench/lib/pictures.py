@@ -1,0 +1,43 @@
+"""Which pictures a run has: their file names and captions. plots.py draws them; the pages name them without it.
+"""
+import dataclasses
+import re
+
+from allocators import BASE
+
+THREADS = re.compile(r"(.+), (\d+) threads?")
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    kind: str     # means, ratios, scaling or curve: the function of plots.py
+    name: str     # of the file, without suffix
+    caption: str
+    what: tuple[str, ...] = ()  # the figure of ratios; case and series of a curve
+
+
+def slug(text):
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+
+
+def families(summary):
+    """{stem: [(threads, case)]} of the cases that differ in their number of threads alone; one of 1 thread may not say so."""
+    found = {}
+    for case in summary.measured:
+        if match := THREADS.fullmatch(case):
+            alone = [(1, match[1])] if match[1] in summary.measured else []
+            found.setdefault(match[1], alone).append((int(match[2]), case))
+    return {stem: sorted(members) for stem, members in found.items() if len(members) > 1}
+
+
+def pictures(summary):
+    found = []
+    if BASE in summary.allocators:
+        found += [Picture("means", "means", f"Geometric means of time and peak memory, ratio to {BASE}"),
+                  Picture("ratios", "time", f"Time of each case, ratio to {BASE}", ("time",)),
+                  Picture("ratios", "peak-memory", f"Peak memory of each case, ratio to {BASE}", ("peak_kib",))]
+    if families(summary):
+        found.append(Picture("scaling", "scaling", "Operations a second as threads grow"))
+    for case, series in summary.curves:
+        found.append(Picture("curve", slug(f"{case} {series}"), f"{case}: {series.replace('_', ' ')}", (case, series)))
+    return found

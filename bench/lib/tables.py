@@ -1,0 +1,124 @@
+"""The summary as Markdown: geometric means, the bars, and a table a group for time and for memory."""
+import math
+
+from allocators import BASE, SUBJECT
+from case import GROUPS
+
+KINDS = {"heavy": "allocation-heavy cases", "real": "real programs"}
+ANSWERS = {True: "yes", False: "**no**", None: "-"}
+
+
+def table(header, lines):
+    """A Markdown table; columns after the first are right-aligned."""
+    rows = [header, ["---"] + ["---:"] * (len(header) - 1), *lines]
+    return "\n".join("| " + " | ".join(map(str, row)) + " |" for row in rows) + "\n"
+
+
+def ratio(value):
+    return "-" if value is None or math.isnan(value) else f"{value:.2f}"
+
+
+def absolute(seconds, unit):
+    if unit == "ns":
+        return f"{seconds * 1e9:.1f} ns"
+    return f"{seconds:.3f} s" if seconds >= 0.1 else f"{seconds * 1e3:.2f} ms"
+
+
+def mib(kib):
+    return f"{kib / 1024:.1f} MiB"
+
+
+def means(summary):
+    """One row an allocator: geometric means of time and peak memory to glibc's, where glibc was run."""
+    if BASE not in summary.allocators:
+        return f"No geometric means: {BASE} was not run.\n"
+    kinds = [kind for kind in KINDS if summary.cases(kind)]
+    header = ["allocator", *(f"time, {KINDS[kind]}" for kind in kinds), *(f"peak memory, {KINDS[kind]}" for kind in kinds)]
+    lines = []
+    for name in summary.allocators:
+        cells = [ratio(summary.mean_ratio(name, BASE, figure, kind)) for figure in ("time", "peak_kib") for kind in kinds]
+        lines.append([f"**{name}**" if name == SUBJECT else name, *cells])
+    counts = ", ".join(f"{len(summary.cases(kind))} {KINDS[kind]}" for kind in kinds)
+    return f"Geometric means of ratios to {BASE}, less is better; {counts}.\n\n" + table(header, lines)
+
+
+def verdicts(summary):
+    found = summary.verdicts()
+    text = table(["bar", "measured (against)", "met"], [[v.bar, v.figure, ANSWERS[v.holds]] for v in found])
+    for verdict in found:
+        if verdict.cases:
+            text += f"\n{verdict.bar}:\n\n" + "".join(f"- {case}\n" for case in verdict.cases)
+    return text
+
+
+def cell(ours, base):
+    """A ratio to the base and half the distance of the quartiles, in the same unit."""
+    return f"{ours.median / base.median:.2f} ±{ours.half() / base.median:.2f}"
+
+
+def time_lines(summary, cases):
+    for case in cases:
+        by = summary.measured[case]
+        first = next(iter(name for name in summary.allocators if name in by))
+        base = by.get(BASE, by[first]).time
+        best = summary.best_peer(case)
+        ours = by.get(SUBJECT)
+        to_best = ratio(ours.time.median / by[best].time.median) if ours and best else "-"
+        cells = [cell(by[name].time, base) if name in by else "failed" for name in summary.allocators if name != BASE]
+        yield [case, absolute(base.median, summary.unit[case]), *cells, best or "-", to_best]
+
+
+def peak_lines(summary, cases):
+    for case in cases:
+        by = {name: got.peak_kib for name, got in summary.measured[case].items()}
+        cells = [mib(by[name].median).removesuffix(" MiB") if name in by else "failed" for name in summary.allocators]
+        best = summary.best_peer(case, "peak_kib")
+        to_best = ratio(by[SUBJECT].median / by[best].median) if SUBJECT in by and best else "-"
+        yield [case, *cells, best or "-", to_best]
+
+
+def curve_lines(summary, cases):
+    """The latency curves at their points, a row a case and series."""
+    for (case, series), by in summary.curves.items():
+        if case not in cases or not series.endswith("_ns"):
+            continue
+        for name, curve in by.items():
+            yield [f"{case}, {series.removesuffix('_ns')}", name, *(f"{y:g}" for _, y in curve)]
+
+
+def curve_table(summary, cases):
+    lines = list(curve_lines(summary, cases))
+    xs = max(([x for x, _ in curve] for (case, series), by in summary.curves.items() if case in cases
+              for curve in by.values() if series.endswith("_ns")), key=len, default=[])
+    return table(["ns", "allocator", *("max" if x == 100 else f"p{x:g}" for x in xs)], lines) if lines else ""
+
+
+def group_table(summary, group, level="##"):
+    """Time and memory of a group's cases."""
+    cases = [case for case in summary.measured if summary.group[case] == group]
+    if not cases:
+        return ""
+    others = [name for name in summary.allocators if name != BASE]
+    text = f"{level} {group.capitalize()}\n\n"
+    if group == "latency":
+        return text + curve_table(summary, cases)
+    text += table([f"time to {BASE}'s", BASE, *others, "best peer", f"{SUBJECT} to it"], time_lines(summary, cases))
+    return text + "\n" + table(["peak memory, MiB", *summary.allocators, "leanest peer", f"{SUBJECT} to it"],
+                               peak_lines(summary, cases))
+
+
+def head(run):
+    """Machine, rounds and allocators in a paragraph."""
+    about = run.about
+    versions = "; ".join(f"{name}: {version}" for name, version in run.versions.items())
+    return (f"{about['cpu']}, {about['cpus']} CPUs{' of a virtual machine' if about['virtual'] == 'yes' else ''}, "
+            f"{about['memory']} of memory, Linux {about['kernel']}, {about['compiler']}, transparent huge pages "
+            f"{about['transparent_hugepage']}. {about['rounds']} interleaved rounds, {about['pinning']}, seed {about['seed']}, "
+            f"load at the start {about['load']}.\n\nAllocators: {versions}.\n")
+
+
+def whole(run, summary):
+    """What the run says at its end."""
+    parts = ["# Benchmark\n", head(run), *filter(None, (group_table(summary, group) for group in GROUPS)),
+             "## Summary\n", means(summary), verdicts(summary)]
+    return "\n".join(parts)
