@@ -46,7 +46,7 @@ def page_text(run, summary):
 def readme_text(run, summary):
     """The part of README.md: the means and one picture."""
     about = run.about
-    text = [f"{about['cpu']}, {about['cpus']} CPUs, Linux {about['kernel']}, {about['rounds']} interleaved rounds, allocators of "
+    text = [f"{about['cpu']}, {about['cpus']} CPUs, Linux {about['kernel']}, interleaved rounds: {about['rounds']}, allocators of "
             f"Debian 12, rows in [{csv_name(run)}]({RESULTS}/{csv_name(run)}).\n", tables.means(summary)]
     return "\n".join(text + [images(pictures(summary)[:1], PLOTS)] + [
         f"[{PAGE}]({PAGE}) shows every case, the curves, and the bars that are missed.\n"])

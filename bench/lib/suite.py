@@ -38,8 +38,8 @@ def arguments():
     parser.add_argument("--rounds", type=int, help=f"default {ROUNDS}, with --quick 1")
     parser.add_argument("--pin", type=int, default=-1, metavar="CPU", help="pin the cases of one thread to this cpu")
     parser.add_argument("--seed", type=int, default=int(time.time()), help="of the order of the allocators; default the time")
-    parser.add_argument("--results", help="folder of the raw rows; default bench/results for a full run of all cases and the default "
-                             "allocators, else none")
+    parser.add_argument("--results", help="folder of the raw rows; default bench/results for a full run of all cases and the "
+                             "default allocators, else none")
     parser.add_argument("--work", default=os.path.join(allocators.ROOT, "build-bench"),
                         help="folder of programs, inputs and plots; default build-bench")
     parser.add_argument("--pages", action="store_true",
@@ -53,9 +53,8 @@ def arguments():
 
 
 def chosen_cases(args):
-    sys.path.insert(0, BENCH)
-    lists = [name for name in ("own", "real") if os.path.exists(os.path.join(BENCH, name + ".py"))]
-    found = [case for name in lists for case in importlib.import_module(name).CASES]
+    sys.path.insert(0, BENCH)  # the lists of cases import case.py from here
+    found = [case for name in ("own", "real") for case in importlib.import_module(name).CASES]
     twice = {case.name for case in found if sum(case.name == other.name for other in found) > 1}
     if twice:
         sys.exit(f"cases of the same name: {', '.join(sorted(twice))}")

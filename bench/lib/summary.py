@@ -14,6 +14,7 @@ from results import Spread, spread
 TIME_HEAVY_BAR, TIME_REAL_BAR, TIME_CASE_BAR = 0.90, 0.99, 1.05
 PEAK_LEAN_BAR, PEAK_BASE_BAR, PEAK_CASE_BAR = 1.00, 1.10, 1.25
 LEAN_PEERS = ("jemalloc", "mimalloc", "tcmalloc-minimal")
+ROUNDS_FOR_SPREAD = 3  # fewer have no quartiles to speak of
 LATENCY_PERCENTILES = (50, 99, 99.9, 99.99)
 LATENCY_SERIES = ("malloc_ns", "free_ns")
 
@@ -54,6 +55,7 @@ class Summary:
     def __init__(self, run):
         self.allocators = list(run.versions)
         self.peers = [name for name in self.allocators if name != SUBJECT]
+        self.rounds = len({row.round for row in run.rows})
         self.group, self.heavy, self.unit = {}, {}, {}
         rows, curves = {}, {}
         for row in run.rows:
@@ -113,6 +115,7 @@ class Summary:
 
     def time_case_verdict(self):
         beyond, within = [], []
+        known = self.rounds >= ROUNDS_FOR_SPREAD
         for case in self.cases():
             ours, best = self.measured[case].get(SUBJECT), self.best_peer(case)
             if not ours or not best:
@@ -120,12 +123,13 @@ class Summary:
             theirs = self.measured[case][best].time
             ratio = ours.time.median / theirs.median
             if ratio > TIME_CASE_BAR:
-                lost = ours.time.low > theirs.high
-                (beyond if lost else within).append((ratio, f"{case} {ratio:.2f} ({best}{'' if lost else ', within the spread'})"))
-        figure = f"{len(beyond)} beyond the spread, {len(within)} within"
+                lost = known and ours.time.low > theirs.high
+                note = "" if lost or not known else ", within the spread"
+                (beyond if lost else within).append((ratio, f"{case} {ratio:.2f} ({best}{note})"))
+        figure = f"{len(beyond)} beyond the spread, {len(within)} within" if known else f"{len(within)} above, spread unknown"
         cases = tuple(text for _, text in sorted(beyond, reverse=True) + sorted(within, reverse=True))
         return Verdict(f"time: no case above {TIME_CASE_BAR}x its best peer beyond the spread", figure,
-                       not beyond if self.judged() else None, cases)
+                       not beyond if known and self.judged() else None, cases)
 
     def peak_case_verdict(self):
         above = []
@@ -158,7 +162,8 @@ class Summary:
                                      f"({best} {peers[best]:g} ns)")
         named = ", ".join(f"p{p:g}" for p in LATENCY_PERCENTILES)
         return Verdict(f"latency: {named} of malloc and free at or below the best peer's",
-                       f"{len(above)} of {points} above" if points else "not measured", not above if points else None, tuple(above))
+                       f"{len(above)} of {points} above" if points else "not measured",
+                       not above if points else None, tuple(above))
 
     def verdicts(self):
         return [

@@ -113,7 +113,7 @@ def head(run):
     versions = "; ".join(f"{name}: {version}" for name, version in run.versions.items())
     return (f"{about['cpu']}, {about['cpus']} CPUs{' of a virtual machine' if about['virtual'] == 'yes' else ''}, "
             f"{about['memory']} of memory, Linux {about['kernel']}, {about['compiler']}, transparent huge pages "
-            f"{about['transparent_hugepage']}. {about['rounds']} interleaved rounds, {about['pinning']}, seed {about['seed']}, "
+            f"{about['transparent_hugepage']}. Interleaved rounds: {about['rounds']}, {about['pinning']}, seed {about['seed']}, "
             f"load at the start {about['load']}.\n\nAllocators: {versions}.\n")
 
 

@@ -89,6 +89,8 @@ class Verdicts(unittest.TestCase):
         self.assertEqual((near.holds, near.cases), (True, ()))
         noisy = by_bar(run_of(rows("a", [[9, 10, 14], [9, 11, 12], 20, 20, 20])), "time: no case")
         self.assertEqual((noisy.holds, noisy.cases), (True, ("a 1.10 (glibc, within the spread)",)))
+        once = run_of([row for row in rows("a", [10, 11, 20, 20, 20]) if row.round == 1])
+        self.assertEqual((by_bar(once, "time: no case").holds, by_bar(once, "time: no case").cases), (None, ("a 1.10 (glibc)",)))
 
     def test_memory(self):
         run = run_of(rows("a", [1] * 5, [100, 120, 200, 110, 300]))
