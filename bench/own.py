@@ -11,6 +11,7 @@ sys.path.insert(0, os.path.join(HERE, "lib"))
 from case import Case  # noqa: E402
 
 PROGRAMS = os.path.join(HERE, "programs")
+HEADERS = [os.path.join(PROGRAMS, f) for f in os.listdir(PROGRAMS) if f.endswith(".h")]
 FULL_MS, QUICK_MS = 400, 50
 # -fno-builtin: a compiler that knows malloc may drop calls to it.
 COMPILE = [os.environ.get("CC", "cc"), "-O2", "-std=gnu17", "-fno-builtin", "-pthread"]
@@ -21,19 +22,18 @@ def compiled(name, *flags):
     """A prepare function that compiles programs/NAME.c to work/NAME unless that was done since it changed."""
     def prepare(work):
         source, program = os.path.join(PROGRAMS, name + ".c"), os.path.join(work, name)
-        newest = max(os.path.getmtime(f) for f in (source, os.path.join(PROGRAMS, "program.h")))
+        newest = max(os.path.getmtime(f) for f in (source, *HEADERS))
         if not os.path.exists(program) or os.path.getmtime(program) < newest:
             subprocess.run([*COMPILE, *flags, source, "-o", program, "-lm"], check=True)
     return prepare
 
 
-def case(name, group, program, *arguments, timed=True, full=None, quick=None, **more):
-    """A Case of programs/PROGRAM.c. Its last argument is the run's length: milliseconds, or else what full and quick say."""
-    full, quick = full or FULL_MS, quick or QUICK_MS
-
+def case(name, group, program, *arguments, full=FULL_MS, quick=QUICK_MS, prefix=(), **more):
+    """A Case of programs/PROGRAM.c. Its last arguments are the run's length: milliseconds, or what full and quick say."""
     def command(work, is_quick):
-        length = [quick if is_quick else full] if timed else []
-        return [os.path.join(work, program), *map(str, [*arguments, *length])]
+        length = quick if is_quick else full
+        length = length if isinstance(length, tuple) else (length,)
+        return [*prefix, os.path.join(work, program), *map(str, [*arguments, *length])]
     return Case(name, group, compiled(program), command, **more)
 
 
@@ -71,7 +71,7 @@ LARGE = [
     *loops("large", "replace", {"16K-1M": (16 * K, M), "1M-32M": (M, 32 * M)}),
     *loops("large", "calloc", {"1M": M}),
     case("realloc append 16M", "large", "realloc", "append", 16 * M),
-    case("realloc append 256M", "large", "realloc", "append", 256 * M, full=1, quick=1),
+    case("realloc append 256M", "large", "realloc", "append", full=(256 * M, 1), quick=(16 * M, 1)),
     case("realloc vectors 1M", "large", "realloc", "vectors", M),
     case("realloc shrink 1M", "large", "realloc", "shrink", M),
 ]
@@ -84,6 +84,36 @@ THREADS = [
         (3, 1, "16-1K", (16, K)), (2, 2, "16-1K", (16, K)))),
     case("exchange 1K, 2 threads", "threads", "exchange", K, 2),
     *(case(f"sharing {pattern} 16, 2 threads", "threads", "sharing", pattern, 16, 2) for pattern in ("active", "passive")),
+    *(case(f"threads short-lived, {n} at once", "threads", "threads", n, 100) for n in (1, 8)),
 ]
 
-CASES = [*SMALL, *MEDIUM, *LARGE, *THREADS]
+
+def no_prefault():
+    """Why umalloc cannot be asked to take its memory in advance: its page of options does not know the option."""
+    with open(os.path.join(os.path.dirname(HERE), "docs", "options.md"), encoding="utf-8") as page:
+        return "" if "### UMALLOC_PREFAULT\n" in page.read() else "umalloc has no option UMALLOC_PREFAULT yet"
+
+
+MEMORY = [
+    case("grow 16-1K to 256M", "memory", "grow", 16, K, full=256, quick=32),
+    case("grow 16-64 to 128M", "memory", "grow", 16, 64, full=128, quick=16),
+    case("phases 32M", "memory", "phases", full=(32, 1), quick=(8, 1)),
+    case("burst 128M and decay", "memory", "burst", full=(128, 2000), quick=(32, 100)),
+    case("idle 64 threads, 1 of 16 blocks kept", "memory", "idle", full=(64, 2048, 16), quick=(16, 1024, 16)),
+    case("idle 64 threads, nothing kept", "memory", "idle", full=(64, 2048, 0), quick=(16, 1024, 0)),
+]
+PROCESS = [
+    case("start of true", "process", "spawn", full=(FULL_MS, "/bin/true"), quick=(QUICK_MS, "/bin/true"), heavy=False),
+    case("fork with a heap of 64M", "process", "fork", full=(64, FULL_MS), quick=(8, QUICK_MS), heavy=False),
+]
+GROW, GROW_QUICK = (200000, 1), (20000, 1)  # growth past 100 MiB
+LATENCY = [
+    case("latency steady 16-1K", "latency", "latency", "steady", full=(10000, 1000000), quick=(10000, 100000), heavy=False),
+    case("latency grow 16-1K", "latency", "latency", "grow", full=GROW, quick=GROW_QUICK, heavy=False),
+    case("latency regrow 16-1K", "latency", "latency", "regrow", full=GROW, quick=GROW_QUICK, heavy=False),
+    # The other allocators run it too, as they are: the variable means nothing to them.
+    case("latency regrow 16-1K, prefaulted", "latency", "latency", "regrow", full=GROW, quick=GROW_QUICK, heavy=False,
+         prefix=("env", "UMALLOC_PREFAULT=256M"), missing=no_prefault),
+]
+
+CASES = [*SMALL, *MEDIUM, *LARGE, *THREADS, *MEMORY, *PROCESS, *LATENCY]

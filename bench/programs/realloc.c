@@ -2,9 +2,9 @@
  *
  *   realloc PATTERN BYTES MILLISECONDS
  *
- * append   one block from 1 KiB to BYTES in equal steps (256 of them, or of 1 KiB if that is fewer), then
- * freed vectors  64 blocks from 16 to BYTES, each grown by half of its size, in turn: a block's neighbours
- * grow as well shrink   one block of BYTES halved down to 16, as a buffer that is cut to its content
+ * append   one block from 1 KiB to BYTES in 256 equal steps, or in fewer of 1 KiB, then freed
+ * vectors  64 blocks from 16 to BYTES, grown by half of their size in turn: neighbours grow as well
+ * shrink   one block of BYTES, halved down to 16, as a buffer is cut to its content
  *
  * Each repeats until the time is over, and at least once. New bytes are written, one word a page; before each
  * step the first and the last word of the old content are checked, and when a block is done all that was

@@ -2,14 +2,16 @@
  *
  *   sharing PATTERN BYTES THREADS MILLISECONDS
  *
- * active   each thread allocates a block, writes to it, frees it, again and again: an allocator that deals
- * blocks of one line to several threads makes them share it passive  as active, but first one thread
- * allocates a block for each thread, next to each other, and each thread frees its one: an allocator that
- * gives it back to the thread that freed it makes them share too
+ * active   each thread allocates a block, writes to it and frees it, again and again
+ * passive  as active, but before that one thread allocates a block for each, and each frees its one
  *
- * The patterns are cache-thrash and cache-scratch of Berger et al., "Hoard" (ASPLOS 2000). A block is written
- * 1000 times. Prints ns a write (wall time x threads / writes), which sharing multiplies, and only where the
- * threads run at the same time: on one processor there is nothing to see. */
+ * Active shares if blocks of one line are dealt to several threads; passive also if a block goes back to the
+ * thread that freed it while its neighbour went to another.
+ *
+ * The patterns are active-false and passive-false of Berger et al., "Hoard: a scalable memory allocator for
+ * multithreaded applications" (ASPLOS 2000). A block is written 1000 times. Prints ns a write (wall time x
+ * threads / writes), which sharing multiplies where threads run at the same time: one processor shows
+ * nothing. */
 #include "program.h"
 #include <stdbool.h>
 
