@@ -29,14 +29,14 @@ def images(found, folder):
 def page_text(run, summary):
     """The part of docs/performance.md."""
     drawn = pictures(summary)
-    overview = [picture for picture in drawn if picture.kind != "curve"]
+    overview = [picture for picture in drawn if picture.kind != "curves"]
     parts = [tables.head(run), f"Raw rows: [{csv_name(run)}](../{RESULTS}/{csv_name(run)}).\n", "## Summary\n",
-             tables.means(summary), images(overview[:1], "plots"), "## The bars\n", tables.verdicts(summary),
+             tables.means(summary), tables.group_means(summary), images(overview[:1], "plots"), "## The bars\n", tables.verdicts(summary),
              images(overview[1:], "plots")]
     for group in GROUPS:
         cases = {case for case in summary.measured if summary.group[case] == group}
         if cases:
-            parts += [tables.group_table(summary, group), images([p for p in drawn if p.kind == "curve" and p.what[0] in cases],
+            parts += [tables.group_table(summary, group), images([p for p in drawn if p.kind == "curves" and p.what[0] in cases],
                                                                  "plots")]
     if run.failures:
         parts += ["## Failed runs\n", "".join(f"- {failure}\n" for failure in run.failures)]

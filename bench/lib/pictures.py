@@ -10,10 +10,10 @@ THREADS = re.compile(r"(.+), (\d+) threads?")
 
 @dataclasses.dataclass(frozen=True)
 class Picture:
-    kind: str     # means, ratios, scaling or curve: the function of plots.py
+    kind: str     # means, ratios, scaling or curves: the function of plots.py
     name: str     # of the file, without suffix
     caption: str
-    what: tuple[str, ...] = ()  # the figure of ratios; case and series of a curve
+    what: tuple[str, ...] = ()  # the figure of ratios; the case of curves
 
 
 def slug(text):
@@ -38,6 +38,6 @@ def pictures(summary):
                   Picture("ratios", "peak-memory", f"Peak memory of each case, ratio to {BASE}", ("peak_kib",))]
     if families(summary):
         found.append(Picture("scaling", "scaling", "Operations a second as threads grow"))
-    for case, series in summary.curves:
-        found.append(Picture("curve", slug(f"{case} {series}"), f"{case}: {series.replace('_', ' ')}", (case, series)))
+    for case, by in summary.curves.items():
+        found.append(Picture("curves", slug(case), f"{case}: {', '.join(by)}", (case,)))
     return found

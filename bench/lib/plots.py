@@ -22,7 +22,6 @@ from tables import KINDS  # noqa: E402
 COLOURS = dict(zip(DEFAULT, ("#999999", "#0072B2", "#D55E00", "#E69F00", "#009E73", "#CC79A7")))
 MORE_COLOURS = ("#56B4E9", "#F0E442", "#000000", "#8c564b")
 TITLES = {"time": "time", "peak_kib": "peak memory"}
-AXES = {"rss_mib": ("seconds", "RSS, MiB")}  # of a series by its name; latency has an axis of its own
 
 
 def colours(names):
@@ -60,7 +59,7 @@ def ratios(summary, what):
              if summary.group[case] == group and group != "latency" and summary.median(case, BASE, what)]
     colour = colours(summary.allocators)
     figure, axis = plt.subplots(figsize=(8, 1.2 + 0.19 * len(cases)))
-    for name in sorted(summary.allocators, key=lambda name: name == SUBJECT):
+    for name in sorted(summary.allocators, key=SUBJECT.__eq__):
         if name != BASE:
             at = [(summary.median(case, name, what) / summary.median(case, BASE, what), row) for row, case in enumerate(cases)
                   if summary.median(case, name, what)]
@@ -82,37 +81,53 @@ def ratios(summary, what):
     return figure
 
 
-def percentile_axis(axis, points):
-    """Each further 9 takes as much room as the one before: x is -log10(1 - p), and the maximum stands behind the last."""
-    known = sorted({x for x in points if x < 100})
-    place = {x: -math.log10(1 - x / 100) for x in known} | {100: -math.log10(1 - known[-1] / 100) + 0.7}
-    axis.set_xticks([place[x] for x in points], ["max" if x == 100 else f"{x:g}" for x in points])
-    return place
+def percentile_place(percentile):
+    """Each further 9 takes as much room as the one before; the maximum stands behind the last."""
+    return -math.log10(1 - percentile / 100) if percentile < 100 else math.inf
 
 
-def curve(summary, case, series):
-    by = summary.curves[case, series]
+def latency_panel(axis, by, names):
+    end = max(percentile_place(x) for points in by.values() for x, _ in points if x < 100)
+    ticks = [x for x in (0, 50, 90, 99, 99.9, 99.99, 99.999, 99.9999) if percentile_place(x) <= end]
+    for name in names:
+        axis.plot(*zip(*((min(percentile_place(x), end + 0.3), y) for x, y in by[name])), color=names[name], label=name,
+                  linewidth=width(name))
+    axis.set_xticks([*map(percentile_place, ticks), end + 0.3], [*(f"{x:g}" for x in ticks), "max"], fontsize=8)
+    axis.set_yscale("log")
+    axis.yaxis.set_minor_formatter(NullFormatter())
+    axis.set_xlabel("percentile")
+    axis.set_ylabel("ns")
+
+
+def memory_panel(axis, by, names, held, x):
+    """What is resident under each allocator, and beside ours what the program holds."""
+    for name in names:
+        axis.plot(*zip(*by[name]), color=names[name], label=name, linewidth=width(name))
+    if held:
+        axis.plot(*zip(*held), color="#444444", linestyle=":", linewidth=1, label=f"held by the program\n({SUBJECT}'s run)")
+    axis.set_ylim(bottom=0)
+    axis.set_xlabel(x)
+    axis.set_ylabel("RSS, MiB")
+
+
+def curves(summary, case):
+    """The series of a case: latency by percentile, a panel a call, or memory over time (or by what the name says)."""
+    series = summary.curves[case]
+    memory = [name for name in series if name.startswith("rss_mib")]
+    panels = memory or list(series)
+    figure, axes = plt.subplots(1, len(panels), figsize=(1.2 + 4.2 * len(panels), 3.2), squeeze=False)
     colour = colours(summary.allocators)
-    figure, axis = plt.subplots(figsize=(5.5, 3.2))
-    latency = series.endswith("_ns") and all(x <= 100 for points in by.values() for x, _ in points)
-    if latency:
-        place = percentile_axis(axis, sorted({x for points in by.values() for x, _ in points}))
-        axis.set_yscale("log")
-        axis.set_xlabel("percentile")
-        axis.set_ylabel("ns")
-    else:
-        x_label, y_label = AXES.get(series, ("x", series))
-        axis.set_xlabel(x_label)
-        axis.set_ylabel(y_label)
-        axis.set_ylim(bottom=0)
-    for name in sorted(by, key=lambda name: name == SUBJECT):
-        xs, ys = zip(*by[name])
-        axis.plot([place[x] for x in xs] if latency else xs, ys, color=colour[name], label=name,
-                  linewidth=width(name), marker="." if latency else None)
-    if latency:
-        axis.yaxis.set_minor_formatter(NullFormatter())
-    axis.set_title(f"{case}: {series.removesuffix('_ns').removesuffix('_mib')}", fontsize=10)
-    axis.legend(fontsize=8)
+    for axis, panel in zip(axes[0], panels):
+        # Ours last, on top.
+        names = {name: colour[name] for name in sorted(summary.allocators, key=SUBJECT.__eq__) if name in series[panel]}
+        if memory:
+            held = series.get("live_mib", {}).get(SUBJECT)
+            memory_panel(axis, series[panel], names, held, panel.partition("_by_")[2] or "seconds")
+        else:
+            latency_panel(axis, series[panel], names)
+            axis.set_title(panel.removesuffix("_ns"), fontsize=9)
+    figure.suptitle(case, fontsize=10)
+    axes[0][-1].legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=8)
     return figure
 
 
@@ -142,7 +157,7 @@ def scaling(summary):
     return figure
 
 
-DRAW = {"means": means, "ratios": ratios, "scaling": scaling, "curve": curve}
+DRAW = {"means": means, "ratios": ratios, "scaling": scaling, "curves": curves}
 
 
 def draw(summary, folder):

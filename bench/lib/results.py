@@ -1,7 +1,7 @@
 """The rows of a run, their CSV, and medians with spread.
 
 A run is kept in two files: suite-DATE.csv, whose comment lines describe machine, allocators and failures and which has
-a row a measurement, and suite-DATE.series.csv with the points of curves. The spread is that of the quartiles: with few rounds
+a row a measurement, and suite-DATE.series.csv with the points of curves, of the first round only. The spread is that of the quartiles: with few rounds
 they say what half of the runs did, and one disturbed run does not move them.
 """
 import csv
@@ -26,10 +26,10 @@ class Row:
     series: dict[str, list[tuple[float, float]]] = dataclasses.field(default_factory=dict)
 
     def time(self):
-        """(seconds, unit to show them in): what the case says to compare, else the wall time."""
+        """Seconds: what the case says to compare, else the wall time."""
         if "ns" in self.figures:
-            return self.figures["ns"] / 1e9, "ns"
-        return self.figures.get("seconds", self.figures["wall_s"]), "s"
+            return self.figures["ns"] / 1e9
+        return self.figures.get("seconds", self.figures["wall_s"])
 
 
 @dataclasses.dataclass

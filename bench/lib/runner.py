@@ -18,6 +18,7 @@ from results import Row
 
 LIB = os.path.dirname(os.path.abspath(__file__))
 SECONDS_MAX = 120  # for one run: ends a hang
+FULL_OVER_SHORT = 5  # times that a full run takes of a short one, until that is known
 OUTPUT_MAX = 1 << 20  # more than this is no list of figures
 FIGURE = re.compile(r"([\w.+-]+) (\S+)")
 SERIES = re.compile(r"series ([\w.+-]+) (\S+) (\S+)")
@@ -144,14 +145,26 @@ class Progress:
     def __init__(self, total):
         self.begun = self.said = time.monotonic()
         self.total, self.done = total, 0
-        self.took = {}  # seconds by (case, allocator), of the last run
+        self.took = {False: {}, True: {}}  # seconds by (case, allocator), of a short run and of a full one
+
+    def book(self, key, seconds, full):
+        self.took[full][key] = seconds
+        self.done += 1
 
     def left(self, plan):
-        """Seconds for the rest of the plan, by what each case took last, or by the mean of those known."""
-        if not self.took:
-            return 0
-        mean = sum(self.took.values()) / len(self.took)
-        return sum(self.took.get((case.name, allocator.name), mean) for _, case, allocator in plan)
+        """Seconds for the rest of the plan: what each run took last, or its short one by what full ones take over those."""
+        short, full = self.took[False], self.took[True]
+        both = [key for key in full if key in short]
+        factor = sum(full[key] for key in both) / sum(short[key] for key in both) if both else FULL_OVER_SHORT
+        known = [*full.values(), *(seconds * factor for seconds in short.values())]
+        guess = sum(known) / len(known) if known else 0
+
+        def seconds(turn, case, allocator):
+            key = case.name, allocator.name
+            if turn == 0:
+                return short.get(key, guess / factor)
+            return full.get(key) or short.get(key, guess / factor) * factor
+        return sum(seconds(*run) for run in plan)
 
     def say(self, text):
         terminal = sys.stderr.isatty()
@@ -186,8 +199,8 @@ def measure(runner, cases, allocators, rounds, seed, quick):
     for turn, case, allocator in plan:
         key = case.name, allocator.name
         progress.run(plan, f"round {turn} of {rounds}" if turn else "warm-up", case, allocator)
-        progress.done += 1
         if key in failed:
+            progress.done += 1
             continue
         begun = time.monotonic()
         try:
@@ -195,9 +208,10 @@ def measure(runner, cases, allocators, rounds, seed, quick):
         except Failure as why:
             failed.add(key)
             failures.append(f"{case.name} under {allocator.name}: {why}")
+            progress.done += 1
             continue
         if turn:
-            progress.took[key] = time.monotonic() - begun
-            rows.append(Row(case.name, case.group, case.heavy, allocator.name, turn, figures, series))
+            rows.append(Row(case.name, case.group, case.heavy, allocator.name, turn, figures, series if turn == 1 else {}))
+        progress.book(key, time.monotonic() - begun, full=turn > 0)
     progress.end()
     return rows, failures

@@ -5,6 +5,7 @@ that fails a case is not rewarded for it. A case counts as lost beyond the sprea
 quartiles of the two do not overlap.
 """
 import dataclasses
+import itertools
 import math
 import statistics
 
@@ -16,7 +17,8 @@ PEAK_LEAN_BAR, PEAK_BASE_BAR, PEAK_CASE_BAR = 1.00, 1.10, 1.25
 LEAN_PEERS = ("jemalloc", "mimalloc", "tcmalloc-minimal")
 ROUNDS_FOR_SPREAD = 3  # fewer have no quartiles to speak of
 LATENCY_PERCENTILES = (50, 99, 99.9, 99.99)
-LATENCY_SERIES = ("malloc_ns", "free_ns")
+LATENCY_CALLS = ("malloc", "free")
+LATENCY_CASE = "steady"  # the case with a bar has this in its name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,14 +43,6 @@ def geometric_mean(values):
     return math.exp(statistics.fmean(map(math.log, values))) if values else math.nan
 
 
-def median_curve(curves):
-    """Medians over the rounds where all have their points at the same x, as percentiles do; else the first round's curve."""
-    xs = [x for x, _ in curves[0]]
-    if any([x for x, _ in curve] != xs for curve in curves):
-        return curves[0]
-    return [(x, statistics.median(ys)) for x, *ys in zip(xs, *([y for _, y in curve] for curve in curves))]
-
-
 class Summary:
     """Medians of a run by case and allocator, and what follows from them."""
 
@@ -56,20 +50,24 @@ class Summary:
         self.allocators = list(run.versions)
         self.peers = [name for name in self.allocators if name != SUBJECT]
         self.rounds = len({row.round for row in run.rows})
-        self.group, self.heavy, self.unit = {}, {}, {}
-        rows, curves = {}, {}
+        self.group, self.heavy = {}, {}
+        self.rows, self.curves = {}, {}  # by case and allocator; by case, series and allocator
         for row in run.rows:
-            self.group[row.case], self.heavy[row.case], self.unit[row.case] = row.group, row.heavy, row.time()[1]
-            rows.setdefault(row.case, {}).setdefault(row.allocator, []).append(row)
+            self.group[row.case], self.heavy[row.case] = row.group, row.heavy
+            self.rows.setdefault(row.case, {}).setdefault(row.allocator, []).append(row)
             for name, points in row.series.items():
-                curves.setdefault((row.case, name), {}).setdefault(row.allocator, []).append(points)
-        self.measured = {case: {name: self.measure(got) for name, got in by.items()} for case, by in rows.items()}
-        self.curves = {key: {name: median_curve(got) for name, got in by.items()} for key, by in curves.items()}
+                self.curves.setdefault(row.case, {}).setdefault(name, {})[row.allocator] = points
+        self.measured = {case: {name: self.measure(got) for name, got in by.items()} for case, by in self.rows.items()}
 
     @staticmethod
     def measure(rows):
-        return Measured(spread([row.time()[0] for row in rows]), *(spread([row.figures[figure] for row in rows])
-                                                                   for figure in ("cpu_s", "peak_kib")))
+        return Measured(spread([row.time() for row in rows]), *(spread([row.figures[figure] for row in rows])
+                                                                for figure in ("cpu_s", "peak_kib")))
+
+    def figure(self, case, name, figure):
+        """The median of anything that the case printed, or None."""
+        values = [row.figures[figure] for row in self.rows[case].get(name, ()) if figure in row.figures]
+        return statistics.median(values) if values else None
 
     def cases(self, kind="all"):
         """Their names: all, the allocation-heavy ones, or those of a group. Latency is judged by its curves alone."""
@@ -148,20 +146,18 @@ class Summary:
 
     def latency_verdict(self):
         above, points = [], 0
-        for (case, series), by in self.curves.items():
-            if self.group[case] != "latency" or series not in LATENCY_SERIES or SUBJECT not in by:
+        for case, call, percentile in itertools.product(self.cases("latency"), LATENCY_CALLS, LATENCY_PERCENTILES):
+            name = f"{call}_p{percentile:g}"
+            ours = self.figure(case, SUBJECT, name) if LATENCY_CASE in case else None
+            peers = {peer: value for peer in self.peers if (value := self.figure(case, peer, name)) is not None}
+            if ours is None or not peers:
                 continue
-            for percentile in LATENCY_PERCENTILES:
-                at = {name: y for name, curve in by.items() for x, y in curve if x == percentile}
-                peers = {name: at[name] for name in self.peers if name in at}
-                if SUBJECT in at and peers:
-                    points += 1
-                    best = min(peers, key=peers.get)
-                    if at[SUBJECT] > peers[best]:
-                        above.append(f"{case} {series.removesuffix('_ns')} p{percentile:g} {at[SUBJECT]:g} ns "
-                                     f"({best} {peers[best]:g} ns)")
+            points += 1
+            best = min(peers, key=peers.get)
+            if ours > peers[best]:
+                above.append(f"{case}, {call} p{percentile:g}: {ours:g} ns ({best} {peers[best]:g} ns)")
         named = ", ".join(f"p{p:g}" for p in LATENCY_PERCENTILES)
-        return Verdict(f"latency: {named} of malloc and free at or below the best peer's",
+        return Verdict(f"latency: {named} of malloc and free in the steady set at or below the best peer's",
                        f"{len(above)} of {points} above" if points else "not measured",
                        not above if points else None, tuple(above))
 

@@ -1,10 +1,13 @@
 """The summary as Markdown: geometric means, the bars, and a table a group for time and for memory."""
+import itertools
 import math
 
 from allocators import BASE, SUBJECT
 from case import GROUPS
+from summary import LATENCY_CALLS
 
 KINDS = {"heavy": "allocation-heavy cases", "real": "real programs"}
+LATENCY_FIGURES = ("_p50", "_p90", "_p99", "_p99.9", "_p99.99", "_max")
 ANSWERS = {True: "yes", False: "**no**", None: "-"}
 
 
@@ -18,14 +21,15 @@ def ratio(value):
     return "-" if value is None or math.isnan(value) else f"{value:.2f}"
 
 
-def absolute(seconds, unit):
-    if unit == "ns":
-        return f"{seconds * 1e9:.1f} ns"
-    return f"{seconds:.3f} s" if seconds >= 0.1 else f"{seconds * 1e3:.2f} ms"
+def absolute(seconds):
+    for unit, scale in (("ns", 1e9), ("us", 1e6), ("ms", 1e3)):
+        if seconds * scale < 1000:
+            return f"{seconds * scale:.1f} {unit}"
+    return f"{seconds:.1f} s"
 
 
 def mib(kib):
-    return f"{kib / 1024:.1f} MiB"
+    return f"{kib / 1024:.1f}"
 
 
 def means(summary):
@@ -40,6 +44,13 @@ def means(summary):
         lines.append([f"**{name}**" if name == SUBJECT else name, *cells])
     counts = ", ".join(f"{len(summary.cases(kind))} {KINDS[kind]}" for kind in kinds)
     return f"Geometric means of ratios to {BASE}, less is better; {counts}.\n\n" + table(header, lines)
+
+
+def group_means(summary):
+    """Geometric means of the time to glibc's, by group."""
+    groups = [group for group in GROUPS if group != "latency" and summary.cases(group)]
+    lines = [[name, *(ratio(summary.mean_ratio(name, BASE, "time", group)) for group in groups)] for name in summary.allocators]
+    return table(["time by group", *groups], lines)
 
 
 def verdicts(summary):
@@ -65,32 +76,28 @@ def time_lines(summary, cases):
         ours = by.get(SUBJECT)
         to_best = ratio(ours.time.median / by[best].time.median) if ours and best else "-"
         cells = [cell(by[name].time, base) if name in by else "failed" for name in summary.allocators if name != BASE]
-        yield [case, absolute(base.median, summary.unit[case]), *cells, best or "-", to_best]
+        yield [case, absolute(base.median), *cells, best or "-", to_best]
 
 
 def peak_lines(summary, cases):
     for case in cases:
         by = {name: got.peak_kib for name, got in summary.measured[case].items()}
-        cells = [mib(by[name].median).removesuffix(" MiB") if name in by else "failed" for name in summary.allocators]
+        cells = [mib(by[name].median) if name in by else "failed" for name in summary.allocators]
         best = summary.best_peer(case, "peak_kib")
         to_best = ratio(by[SUBJECT].median / by[best].median) if SUBJECT in by and best else "-"
         yield [case, *cells, best or "-", to_best]
 
 
-def curve_lines(summary, cases):
-    """The latency curves at their points, a row a case and series."""
-    for (case, series), by in summary.curves.items():
-        if case not in cases or not series.endswith("_ns"):
-            continue
-        for name, curve in by.items():
-            yield [f"{case}, {series.removesuffix('_ns')}", name, *(f"{y:g}" for _, y in curve)]
-
-
-def curve_table(summary, cases):
-    lines = list(curve_lines(summary, cases))
-    xs = max(([x for x, _ in curve] for (case, series), by in summary.curves.items() if case in cases
-              for curve in by.values() if series.endswith("_ns")), key=len, default=[])
-    return table(["ns", "allocator", *("max" if x == 100 else f"p{x:g}" for x in xs)], lines) if lines else ""
+def latency_table(summary, cases):
+    """Percentiles in ns, of all sizes together; the size groups are in the raw rows."""
+    header = ["ns", "allocator", *(name.strip("_") for name in LATENCY_FIGURES)]
+    lines = []
+    for case, call in itertools.product(cases, LATENCY_CALLS):
+        for name in summary.allocators:
+            values = [summary.figure(case, name, call + figure) for figure in LATENCY_FIGURES]
+            if any(values):
+                lines.append([f"{case}, {call}", name, *("-" if value is None else f"{value:.0f}" for value in values)])
+    return table(header, lines)
 
 
 def group_table(summary, group, level="##"):
@@ -101,7 +108,7 @@ def group_table(summary, group, level="##"):
     others = [name for name in summary.allocators if name != BASE]
     text = f"{level} {group.capitalize()}\n\n"
     if group == "latency":
-        return text + curve_table(summary, cases)
+        return text + latency_table(summary, cases)
     text += table([f"time to {BASE}'s", BASE, *others, "best peer", f"{SUBJECT} to it"], time_lines(summary, cases))
     return text + "\n" + table(["peak memory, MiB", *summary.allocators, "leanest peer", f"{SUBJECT} to it"],
                                peak_lines(summary, cases))

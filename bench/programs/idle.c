@@ -5,14 +5,14 @@
  * One after the other, THREADS threads allocate KIB of blocks of 16 to 4096 bytes, free all but one of ONE_OF
  * (all, if that is 0), and wait. Then the main thread does so sixteen times over: it can use again what they
  * freed, or needs fresh memory. Prints seconds, the resident size when all wait and at the end, the KiB a
- * thread beyond what it still uses, and `series rss_mib` by the threads that wait. */
+ * thread beyond what it still uses, and `series rss_mib_by_threads`: those that wait. */
 #include "program.h"
 
 #define MOST 4096
 
 static size_t bytes_each, one_of;
 static pthread_barrier_t parked, leave; /* of the one thread that works and main; of all */
-static series rss = {.name = "rss_mib"};
+static series rss = {.name = "rss_mib_by_threads"};
 
 static size_t used_bytes; /* written by one thread at a time: the barrier `parked` is between them */
 
