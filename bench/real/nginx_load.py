@@ -63,12 +63,13 @@ def main():
     with Server(lambda folder: argv(folder, port), preload(), lambda _: fetch(port)) as server:
         text, seconds = server.client(["ab", "-q", "-k", "-c", str(CLIENTS), "-n", str(requests), "-H", "Accept-Encoding: gzip",
                                        f"http://127.0.0.1:{port}/page.html"])
+        figures = server.figures(seconds)
         bad = [name for name in ("Failed requests", "Non-2xx responses", "Write errors") if field(name, text)]
         if bad or field("Complete requests", text) != requests:
             sys.exit(f"{bad}:\n{text}")
         if fetch(port) != PAGE.format("A title", PART):
             sys.exit("the page is not what its files say")
-        server.report(seconds)
+    print(figures)
 
 
 if __name__ == "__main__":

@@ -3,11 +3,12 @@
 
 Part `keys` sets and gets strings of one size under random keys: a live set whose blocks are replaced at random. Part
 `types` grows and shrinks lists, sets, hashes and sorted sets, and stores strings of 4 KiB. Nothing is written to disk.
-Checked: each command ran as often as asked for and none failed, keys set before are as they were, and a key that the load
-wrote has the length asked for.
+Checked: each command ran as often as asked for and none failed, keys set before are as they were, and keys and list elements
+that the load wrote hold what it was told to write.
 
 Debian's redis-server is linked with jemalloc. To compare with glibc, libc.so.6 is preloaded: it then comes before jemalloc
-in the search for malloc and serves every call. jemalloc stays loaded in all runs and costs each the same little.
+in the search for malloc and serves every call. jemalloc stays loaded in all runs and costs each the same little. redis-benchmark seeds its keys by the time: which they are
+differs from run to run, not how many.
 
 Usage: redis_load.py keys|types REQUESTS
 """
@@ -20,6 +21,9 @@ from server import Server, preload
 
 CLIENTS, PIPELINE = 8, 32
 KEPT = 1000
+SHORT, LONG, PAGE, ITEMS = "v" * 100, "w" * 300, "p" * 4096, ("e" * 60, "f" * 90)
+WRITTEN = (SHORT, LONG, PAGE, *ITEMS, "1")  # 1: that a key of another kind exists
+READ = {"key": ["GET"], "page": ["GET"], "list": ["LINDEX", "-1"]}
 STATISTICS = re.compile(r"cmdstat_(\w+):calls=(\d+).*rejected_calls=(\d+),failed_calls=(\d+)")
 
 
@@ -61,18 +65,18 @@ def commands(part, requests):
     """Command lines for redis-benchmark: (options, words of the command)."""
     n = str(requests)
     if part == "keys":
-        return [(["-n", n, "-r", "50000"], ["SET", "key:__rand_int__", "v" * 100]),
+        return [(["-n", n, "-r", "50000"], ["SET", "key:__rand_int__", SHORT]),
                 (["-n", n, "-r", "50000"], ["GET", "key:__rand_int__"]),
-                (["-n", n, "-r", "50000"], ["SET", "key:__rand_int__", "w" * 300])]
-    return [(["-n", n, "-r", "500"], ["LPUSH", "list:__rand_int__", "e" * 60, "e" * 90]),
+                (["-n", n, "-r", "50000"], ["SET", "key:__rand_int__", LONG])]
+    return [(["-n", n, "-r", "500"], ["LPUSH", "list:__rand_int__", *ITEMS]),
             (["-n", n, "-r", "500"], ["RPOP", "list:__rand_int__"]),
             (["-n", n, "-r", "2000"], ["SADD", "set:__rand_int__", "__rand_int__ member"]),
             (["-n", n, "-r", "2000"], ["HSET", "hash:__rand_int__", "field __rand_int__", "h" * 80]),
             (["-n", n, "-r", "2000"], ["ZADD", "rank:__rand_int__", "__rand_int__", "member __rand_int__"]),
-            (["-n", n, "-r", "2000"], ["SET", "page:__rand_int__", "p" * 4096])]
+            (["-n", n, "-r", "2000"], ["SET", "page:__rand_int__", PAGE])]
 
 
-def check(redis, part, asked):
+def check(redis, asked):
     calls = {}
     for name, count, rejected, failed in STATISTICS.findall(redis("INFO", "commandstats")):
         calls[name.upper()] = int(count)
@@ -84,9 +88,10 @@ def check(redis, part, asked):
         sys.exit(f"asked for {wanted}, got {calls}")
     if any(redis("GET", f"kept {i}") != f"value {i} " * (i % 50) for i in range(KEPT)):
         sys.exit("a key that was set before the load has changed")
-    key = next(k for k in iter(lambda: redis("RANDOMKEY"), None) if k.startswith({"keys": "key:", "types": "page:"}[part]))
-    if redis("STRLEN", key) not in ("100", "300", "4096"):
-        sys.exit(f"{key} has a wrong length")
+    for key in (redis("RANDOMKEY") for _ in range(KEPT)):
+        command, *where = READ.get(key.partition(":")[0], ["EXISTS"])
+        if redis(command, key, *where) not in WRITTEN:
+            sys.exit(f"{key} holds what nobody wrote")
 
 
 def main():
@@ -102,8 +107,9 @@ def main():
             _, took = server.client([*benchmark, *options, *words])
             seconds += took
             asked.append((words[0], requests))
-        check(redis, part, asked)
-        server.report(seconds)
+        figures = server.figures(seconds)
+        check(redis, asked)
+    print(figures)
 
 
 if __name__ == "__main__":

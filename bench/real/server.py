@@ -13,6 +13,9 @@ import sys
 import tempfile
 import time
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
+from runner import pinned  # noqa: E402
+
 READY_SECONDS_MAX = 30  # ends a hang
 POLL_MS = 2             # between two tries to connect
 
@@ -54,9 +57,9 @@ class Server:
         if self._library:
             environment["LD_PRELOAD"] = self._library
         with open(os.path.join(self.folder, "log"), "wb") as log:
-            # taskset, unlike a hook between fork and exec, is safe, and exec keeps the process id.
-            self._process = subprocess.Popen(["taskset", "-c", str(self._cpus[0]), *self._argv(self.folder)], env=environment,
-                                             stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            with pinned(self._cpus[0]):
+                self._process = subprocess.Popen(self._argv(self.folder), env=environment, stdin=subprocess.DEVNULL,
+                                                 stdout=log, stderr=log)
         try:
             self._wait()
         except BaseException:
@@ -76,7 +79,7 @@ class Server:
             while not self._answers():
                 if wait.poll(POLL_MS) or time.monotonic() > limit:
                     with open(os.path.join(self.folder, "log"), encoding="utf-8", errors="replace") as log:
-                        sys.exit(f"{self._process.args[3]} under '{self._library}' does not serve:\n{log.read()}")
+                        sys.exit(f"{self._process.args[0]} under '{self._library}' does not serve:\n{log.read()}")
         finally:
             os.close(ended)
 
@@ -94,16 +97,18 @@ class Server:
 
     def client(self, argv):
         """Runs a client to its end; returns what it wrote and the wall time it took."""
-        start = time.monotonic()
-        done = subprocess.run(["taskset", "-c", str(self._cpus[-1]), *argv], capture_output=True, text=True)
-        seconds = time.monotonic() - start
+        with pinned(self._cpus[-1]):
+            start = time.monotonic()
+            done = subprocess.run(argv, capture_output=True, text=True)
+            seconds = time.monotonic() - start
         if done.returncode:
             sys.exit(f"{argv[0]}: exit status {done.returncode}\n{done.stdout}{done.stderr}")
         return done.stdout, seconds
 
-    def report(self, seconds):
+    def figures(self, seconds):
+        """The lines for the driver, of what the server has cost so far."""
         pid = self._process.pid
         with open(f"/proc/{pid}/maps", encoding="utf-8") as maps:
             if self._library and os.path.basename(os.path.realpath(self._library)) not in maps.read():
                 sys.exit(f"{self._library} is not in the server")
-        print(f"seconds {seconds:.6f}\ncpu_s {cpu_seconds(pid):.6f}\npeak_kib {peak_kib(pid)}")
+        return f"seconds {seconds:.6f}\ncpu_s {cpu_seconds(pid):.6f}\npeak_kib {peak_kib(pid)}"
