@@ -12,19 +12,20 @@ from case import Case  # noqa: E402
 
 PROGRAMS = os.path.join(HERE, "programs")
 HEADERS = [os.path.join(PROGRAMS, f) for f in os.listdir(PROGRAMS) if f.endswith(".h")]
+SIZES = os.path.join(PROGRAMS, "sizes.csv")
 FULL_MS, QUICK_MS = 400, 50
 # -fno-builtin: a compiler that knows malloc may drop calls to it.
 COMPILE = [os.environ.get("CC", "cc"), "-O2", "-std=gnu17", "-fno-builtin", "-pthread"]
 K, M = 1 << 10, 1 << 20
 
 
-def compiled(name, *flags):
+def compiled(name):
     """A prepare function that compiles programs/NAME.c to work/NAME unless that was done since it changed."""
     def prepare(work):
         source, program = os.path.join(PROGRAMS, name + ".c"), os.path.join(work, name)
         newest = max(os.path.getmtime(f) for f in (source, *HEADERS))
         if not os.path.exists(program) or os.path.getmtime(program) < newest:
-            subprocess.run([*COMPILE, *flags, source, "-o", program, "-lm"], check=True)
+            subprocess.run([*COMPILE, source, "-o", program, "-lm"], check=True)
     return prepare
 
 
@@ -95,6 +96,8 @@ def no_prefault():
 
 
 MEMORY = [
+    *(case(f"sizes of {program}", "memory", "sizes", SIZES, program, full=full, quick=200000)
+      for program, full in (("gcc", 3000000), ("python", 1500000), ("redis", 3000000), ("sqlite", 3000000))),
     case("grow 16-1K to 256M", "memory", "grow", 16, K, full=256, quick=32),
     case("grow 16-64 to 128M", "memory", "grow", 16, 64, full=128, quick=16),
     case("phases 32M", "memory", "phases", full=(32, 1), quick=(8, 1)),
