@@ -7,8 +7,8 @@ Checked: each command ran as often as asked for and none failed, keys set before
 that the load wrote hold what it was told to write.
 
 Debian's redis-server is linked with jemalloc. To compare with glibc, libc.so.6 is preloaded: it then comes before jemalloc
-in the search for malloc and serves every call. jemalloc stays loaded in all runs and costs each the same little. redis-benchmark seeds its keys by the time: which they are
-differs from run to run, not how many.
+in the search for malloc and serves every call. jemalloc stays loaded in all runs and costs each the same little.
+redis-benchmark seeds its keys by the time: which keys it asks for differs from run to run, not how many.
 
 Usage: redis_load.py keys|types REQUESTS
 """
