@@ -4,6 +4,7 @@ import dataclasses
 import re
 
 from allocators import BASE
+from tables import KINDS
 
 THREADS = re.compile(r"(.+), (\d+) threads?")
 
@@ -32,9 +33,11 @@ def families(summary):
 
 def pictures(summary):
     found = []
-    if BASE in summary.allocators:
-        found += [Picture("means", "means", f"Geometric means of time and peak memory, ratio to {BASE}"),
-                  Picture("ratios", "time", f"Time of each case, ratio to {BASE}", ("time",)),
+    with_base = BASE in summary.allocators
+    if with_base and any(summary.cases(kind) for kind in KINDS):
+        found.append(Picture("means", "means", f"Geometric means of time and peak memory, ratio to {BASE}"))
+    if with_base and summary.cases():
+        found += [Picture("ratios", "time", f"Time of each case, ratio to {BASE}", ("time",)),
                   Picture("ratios", "peak-memory", f"Peak memory of each case, ratio to {BASE}", ("peak_kib",))]
     if families(summary):
         found.append(Picture("scaling", "scaling", "Operations a second as threads grow"))

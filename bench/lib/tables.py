@@ -37,6 +37,8 @@ def means(summary):
     if BASE not in summary.allocators:
         return f"No geometric means: {BASE} was not run.\n"
     kinds = [kind for kind in KINDS if summary.cases(kind)]
+    if not kinds:
+        return "No geometric means: no case counts in them.\n"
     header = ["allocator", *(f"time, {KINDS[kind]}" for kind in kinds), *(f"peak memory, {KINDS[kind]}" for kind in kinds)]
     lines = []
     for name in summary.allocators:

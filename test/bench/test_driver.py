@@ -146,6 +146,51 @@ class Files(unittest.TestCase):
         self.assertIn("| failed |", tables.whole(run, Summary(run)))
 
 
+class Selections(unittest.TestCase):
+    """Any choice of cases and allocators, with failures, has its tables and its plots."""
+
+    def of(self, keep):
+        steps = {"malloc_ns": [[(0, 1), (50, 2), (99.9, 7), (100, 9)]] * 5}
+        run = run_of(rows("a", [2, 1, 3, 4, 5]), rows("t, 2 threads", [1] * 5, heavy=False, group="threads"),
+                     rows("t, 8 threads", [1] * 5, group="threads", series={"rss_mib": [[(0, 1), (1, 2)]] * 5}),
+                     rows("l", [1] * 5, group="latency", heavy=False, series=steps), failures=["a under b: c"])
+        run.rows = [row for row in run.rows if keep(row)]
+        run.versions = {name: "1.0" for name in NAMES if any(row.allocator == name for row in run.rows)}
+        return run, Summary(run)
+
+    choices = {
+        "all": lambda row: True,
+        "latency alone": lambda row: row.group == "latency",
+        "light cases alone": lambda row: row.case == "t, 2 threads",
+        "one allocator": lambda row: row.allocator == "umalloc",
+        "not ours": lambda row: row.allocator != "umalloc",
+        "no base": lambda row: row.allocator != "glibc",
+        "base fails a case": lambda row: (row.allocator, row.case) != ("glibc", "a"),
+        "ours fails a case": lambda row: (row.allocator, row.case) != ("umalloc", "t, 8 threads"),
+        "nothing": lambda row: False,
+    }
+
+    def test_tables(self):
+        for name, keep in self.choices.items():
+            with self.subTest(name):
+                run, summary = self.of(keep)
+                tables.whole(run, summary)
+                pages.page_text(run, summary)
+                pages.readme_text(run, summary)
+
+    def test_plots(self):
+        try:
+            import plots
+        except ImportError:
+            self.skipTest("no matplotlib for this interpreter")
+        for name, keep in self.choices.items():
+            with self.subTest(name), tempfile.TemporaryDirectory() as folder:
+                _, summary = self.of(keep)
+                plots.draw(summary, folder)
+                wanted = {f"{picture.name}.{suffix}" for picture in pictures.pictures(summary) for suffix in ("svg", "png")}
+                self.assertEqual(set(os.listdir(folder)), wanted)
+
+
 class Runs(unittest.TestCase):
     """Real runs of tiny commands, by the launcher."""
 
