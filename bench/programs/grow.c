@@ -25,7 +25,7 @@ int main(int argc, char **argv) {
         bytes += size;
     }
     uint64_t took = now_ns() - start, seen = 0;
-    for (void *at = last; at; at = *(void **)at)
+    for (void *at = last; at && seen <= blocks; at = *(void **)at)
         seen++;
     if (seen != blocks)
         stop(STATUS_BROKEN, "a block is lost");

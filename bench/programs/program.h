@@ -103,11 +103,16 @@ static inline block block_touch(block b) {
     return b;
 }
 
-static inline void block_check(block b) {
+/* Checks a block that is about to be freed and wipes its tag: whoever else was given it will notice. */
+static inline void block_end(block b) {
     uint64_t tag = block_tag(b);
-    if ((b.bytes >= 16 && *(volatile uint64_t *)b.at != tag) ||
-        ((volatile unsigned char *)b.at)[b.bytes - 1] != tag >> 56)
+    volatile uint64_t *first = b.at;
+    volatile unsigned char *last = (unsigned char *)b.at + b.bytes - 1;
+    if ((b.bytes >= 16 && *first != tag) || *last != tag >> 56)
         stop(STATUS_BROKEN, "a block lost its tag");
+    if (b.bytes >= 16)
+        *first = 0;
+    *last = (unsigned char)~(tag >> 56);
 }
 
 static inline block take(size_t bytes) {
@@ -115,7 +120,7 @@ static inline block take(size_t bytes) {
 }
 
 static inline void give(block b) {
-    block_check(b);
+    block_end(b);
     free(b.at);
 }
 
