@@ -32,7 +32,7 @@ def identity(argv, stdin):
 def run(launcher, preload, args, environment):
     """One run: the hash of its output, and its figures as launch.c wrote them."""
     what = f"{args.name} under '{preload}'"
-    with tempfile.TemporaryDirectory(prefix="real-") as folder:
+    with tempfile.TemporaryDirectory(dir=os.path.abspath(args.work)) as folder:
         figures, output = os.path.join(folder, "figures"), os.path.join(folder, "output")
         with open(args.stdin or os.devnull, "rb") as source, open(output, "wb") as sink:
             done = subprocess.run([launcher, figures, preload, *args.argv], stdin=source, stdout=sink,
