@@ -139,19 +139,23 @@ static inline void shuffle(uint32_t *order, size_t n, uint64_t *random) {
     }
 }
 
-/* Threads that begin together. `together` runs body(args + i * stride) on each and answers the time from
- * their common start to the end of the last. */
+/* Threads that begin together. `together` runs body(args + i * stride) on each and answers the time from the
+ * begin of the first to the end of the last. They take it themselves: this thread may be scheduled long after
+ * it let them go. */
 typedef struct job {
     pthread_t thread;
     pthread_barrier_t *start;
     void (*body)(void *);
     void *arg;
+    uint64_t begin_ns, end_ns;
 } job;
 
 static inline void *job_run(void *arg) {
     job *j = arg;
     pthread_barrier_wait(j->start);
+    j->begin_ns = now_ns();
     j->body(j->arg);
+    j->end_ns = now_ns();
     return NULL;
 }
 
@@ -167,11 +171,14 @@ static inline uint64_t together(size_t threads, void (*body)(void *), void *args
             stop(STATUS_NO_MEMORY, "no thread");
     }
     pthread_barrier_wait(&start);
-    uint64_t from = now_ns();
-    for (size_t i = 0; i < threads; i++)
+    uint64_t begin = UINT64_MAX, end = 0;
+    for (size_t i = 0; i < threads; i++) {
         pthread_join(jobs[i].thread, NULL);
+        begin = jobs[i].begin_ns < begin ? jobs[i].begin_ns : begin;
+        end = jobs[i].end_ns > end ? jobs[i].end_ns : end;
+    }
     pthread_barrier_destroy(&start);
-    return now_ns() - from;
+    return end - begin;
 }
 
 /* A whole file of /proc, as a string in a static buffer: one thread at a time. */
