@@ -139,6 +139,10 @@ class Runner:
         return {"wall_s": usage.pop("seconds")} | usage, text
 
 
+def duration(seconds):
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
 class Progress:
     """One line on a terminal; elsewhere a line each half a minute."""
 
@@ -166,16 +170,15 @@ class Progress:
             return full.get(key) or short.get(key, guess / factor) * factor
         return sum(seconds(*run) for run in plan)
 
-    def say(self, text):
+    def say(self, plan, round_name, case, allocator):
+        """Names the run that begins now."""
         terminal = sys.stderr.isatty()
         if not terminal and time.monotonic() - self.said < 30:
             return
         self.said = time.monotonic()
+        left = duration(self.left(plan[self.done:]))
+        text = f"[{self.done + 1}/{self.total}, {left} left] {round_name}: {case.name}, {allocator.name}"
         print(f"\r\033[K{text}" if terminal else text, end="" if terminal else "\n", file=sys.stderr, flush=True)
-
-    def run(self, plan, round_name, case, allocator):
-        rest = plan[self.done:]
-        self.say(f"[{self.done + 1}/{self.total}, {self.left(rest):.0f} s left] {round_name}: {case.name}, {allocator.name}")
 
     def end(self):
         if sys.stderr.isatty():
@@ -198,7 +201,7 @@ def measure(runner, cases, allocators, rounds, seed, quick):
     rows, failures, failed = [], [], set()
     for turn, case, allocator in plan:
         key = case.name, allocator.name
-        progress.run(plan, f"round {turn} of {rounds}" if turn else "warm-up", case, allocator)
+        progress.say(plan, f"round {turn} of {rounds}" if turn else "warm-up", case, allocator)
         if key in failed:
             progress.done += 1
             continue

@@ -7,6 +7,7 @@ from case import GROUPS
 from summary import LATENCY_CALLS
 
 KINDS = {"heavy": "allocation-heavy cases", "real": "real programs"}
+MEANT = {"time": "time", "cpu_s": "cpu time", "peak_kib": "peak memory"}
 LATENCY_FIGURES = ("_p50", "_p90", "_p99", "_p99.9", "_p99.99", "_max")
 ANSWERS = {True: "yes", False: "**no**", None: "-"}
 
@@ -33,16 +34,18 @@ def mib(kib):
 
 
 def means(summary):
-    """One row an allocator: geometric means of time and peak memory to glibc's, where glibc was run."""
+    """One row an allocator: geometric means of time, cpu time and peak memory to glibc's, where glibc was run."""
     if BASE not in summary.allocators:
         return f"No geometric means: {BASE} was not run.\n"
     kinds = [kind for kind in KINDS if summary.cases(kind)]
     if not kinds:
         return "No geometric means: no case counts in them.\n"
-    header = ["allocator", *(f"time, {KINDS[kind]}" for kind in kinds), *(f"peak memory, {KINDS[kind]}" for kind in kinds)]
+    # Cpu time says nothing of our programs, which run for a given time.
+    columns = [(figure, kind) for figure in MEANT for kind in kinds if figure != "cpu_s" or kind == "real"]
+    header = ["allocator", *(f"{MEANT[figure]}, {KINDS[kind]}" for figure, kind in columns)]
     lines = []
     for name in summary.allocators:
-        cells = [ratio(summary.mean_ratio(name, BASE, figure, kind)) for figure in ("time", "peak_kib") for kind in kinds]
+        cells = [ratio(summary.mean_ratio(name, BASE, figure, kind)) for figure, kind in columns]
         lines.append([f"**{name}**" if name == SUBJECT else name, *cells])
     counts = ", ".join(f"{len(summary.cases(kind))} {KINDS[kind]}" for kind in kinds)
     return f"Geometric means of ratios to {BASE}, less is better; {counts}.\n\n" + table(header, lines)

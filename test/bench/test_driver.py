@@ -245,6 +245,15 @@ class Runs(unittest.TestCase):
         self.assertGreater(len({tuple(order) for order in orders}), 10)
         self.assertTrue(all(sorted(order) == sorted(NAMES) for order in orders))
 
+    def test_time_left(self):
+        """What ran in full counts as it was; what ran short only, by what full runs took over short ones."""
+        a, b = (Case(name, "small", None, None) for name in "ab")
+        progress = runner.Progress(6)
+        progress.book(("a", "glibc"), 1, full=False)
+        progress.book(("b", "glibc"), 2, full=False)
+        progress.book(("a", "glibc"), 10, full=True)
+        self.assertEqual(progress.left([(1, b, GLIBC), (2, a, GLIBC), (2, b, GLIBC)]), 20 + 10 + 20)
+
     def test_a_failed_run_is_not_repeated(self):
         tries = os.path.join(self.folder.name, "tries")
         case = Case("case", "small", None, lambda work, quick: ["sh", "-c", f"echo x >>{tries}; exit 1"])
