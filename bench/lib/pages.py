@@ -1,16 +1,17 @@
-"""The generated parts of docs/performance.md and README.md: what stands between the markers `<!-- measured: begin` and
+"""The generated parts of docs/performance.md, docs/scaling.md and README.md: what stands between the markers `<!-- measured: begin` and
 `<!-- measured: end -->`, made from the newest rows in bench/results. What stands around them is written by hand.
 """
 import os
 import re
 
+import counted
 import results
 import tables
 from case import GROUPS
 from pictures import pictures
 from summary import Summary
 
-PAGE, README = "docs/performance.md", "README.md"
+PAGE, README, SCALING = "docs/performance.md", "README.md", "docs/scaling.md"
 PLOTS = "docs/plots"
 RESULTS = "bench/results"
 MARKED = re.compile(r"(<!-- measured: begin[^>]*-->\n).*?(<!-- measured: end -->)", re.S)
@@ -52,6 +53,16 @@ def readme_text(run, summary):
         f"[{PAGE}]({PAGE}) shows every case, the curves, and the bars that are missed.\n"])
 
 
+def counted_part(root, stem, make):
+    """What was counted last, with its source; "" if nothing is kept."""
+    path = counted.newest(os.path.join(root, RESULTS), stem)
+    if not path:
+        return ""
+    about, versions, rows = counted.read(path)
+    whose = ", ".join(f"{name} {version}" for name, version in versions.items()) or f"umalloc {about['umalloc']}"
+    return f"Counted: {whose}; {about['compiler']}. Raw rows: [{os.path.basename(path)}](../{RESULTS}/{os.path.basename(path)}).\n\n" + make(rows)
+
+
 def csv_name(run):
     return results.stem(run.about["date"]) + ".csv"
 
@@ -64,15 +75,19 @@ def renew(text, part):
 
 
 def render(root):
-    """{file: text} of both pages as they should be; without any rows there is nothing to generate."""
+    """{file: text} of the pages as they should be; without any rows for a page there is nothing to generate."""
     run = newest_run(root)
-    if run is None:
-        return {}
-    summary = Summary(run)
+    scaling = counted_part(root, "scaling", counted.scaling_text)
+    parts = {SCALING: scaling} if scaling else {}
+    if run is not None:
+        summary = Summary(run)
+        counts = counted_part(root, "counts", counted.counts_text)
+        parts[PAGE] = page_text(run, summary) + (f"\n## Exact counts\n\n{counts}" if counts else "")
+        parts[README] = readme_text(run, summary)
     found = {}
-    for name, make in ((PAGE, page_text), (README, readme_text)):
+    for name, part in parts.items():
         with open(os.path.join(root, name), encoding="utf-8") as file:
-            found[name] = renew(file.read(), make(run, summary))
+            found[name] = renew(file.read(), part)
     return found
 
 

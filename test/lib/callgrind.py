@@ -52,14 +52,14 @@ def slope(program, lib, name, kind, size, rounds):
     return (twice - n) / rounds
 
 
-def measure(program, lib, quick):
+def measure(program, lib, quick, sizes=SIZES):
     """Yields (pattern, size, figure); two valgrinds at a time, since counts do not depend on load."""
     with ThreadPoolExecutor(2) as pool:
         def rounds(name):
             return PATTERNS[name][3] // (10 if quick else 1)
         stubs = {name: pool.submit(slope, program, None, name, "stub", 64, rounds(name)) for name in PATTERNS}
         reals = [(name, size, pool.submit(slope, program, lib, name, "real", size, rounds(name)))
-                 for name in PATTERNS for size in SIZES]
+                 for name in PATTERNS for size in sizes]
         for name, size, real in reals:
             _, calls, per, _ = PATTERNS[name]
             yield name, size, (real.result() - stubs[name].result() + 2 * calls) / per

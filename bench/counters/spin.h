@@ -1,0 +1,2 @@
+/* The library pauses in virtual time. */
+void sim_spin(void);
