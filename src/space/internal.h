@@ -20,6 +20,8 @@ typedef struct um_space {
     size_t run_slots;           /* of the active ones, those in spans of more than one */
     _Atomic(size_t) full_slots; /* active one-slot spans in use to their end; relaxed, no lock: a hint */
     size_t peak_now, peak_before, peak_ever; /* of active bytes: this interval, the last; of active + dirty */
+    size_t trimmed_bytes;                    /* by um_space_trim_idle, and not wanted since */
+    size_t missed_now, missed_before;        /* of those, wanted again: this interval, the last */
     uint64_t interval_ms;                    /* start of this interval */
     uint64_t purge_again_ms;                 /* the kernel refused to purge: not before this */
     um_span *oldest, *youngest;              /* dirty spans by age */

@@ -112,6 +112,8 @@ uint64_t um_space_tick(void) {
             size_t active = sp->active_slots << UM_SLOT_SHIFT;
             sp->peak_before = stale ? active : sp->peak_now;
             sp->peak_now = active;
+            sp->missed_before = stale ? 0 : sp->missed_now;
+            sp->missed_now = 0;
             sp->interval_ms = now;
         }
         keep = um_space_budget_locked(sp);
@@ -128,15 +130,23 @@ bool um_space_trim(size_t keep_bytes) {
     return any;
 }
 
+/* Programs that start and end threads all the time want the memory again that the last ones left: what was
+   missed of late is kept. */
 void um_space_trim_idle(void) {
     for (unsigned i = 0; i < UM_NODES_MAX; i++) {
         um_space *sp = &um_spaces[i];
-        size_t keep;
+        size_t keep, before, after;
         um_lock_take(&sp->lock);
         keep = um_max(IDLE_FLOOR, (sp->active_slots << UM_SLOT_SHIFT) / 4);
+        keep = um_max(keep, um_max(sp->missed_now, sp->missed_before));
         if (um_space_setting.dirty_max)
             keep = um_space_setting.dirty_max;
+        before = sp->dirty_bytes;
         um_lock_drop(&sp->lock);
         (void)purge(sp, keep, 0, false);
+        um_lock_take(&sp->lock);
+        after = sp->dirty_bytes;
+        sp->trimmed_bytes = before - um_min(before, after);
+        um_lock_drop(&sp->lock);
     }
 }

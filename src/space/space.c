@@ -327,6 +327,15 @@ static void now_active_locked(um_space *sp, size_t from, size_t to) {
     sp->peak_ever = um_max(sp->peak_ever, bytes + sp->dirty_bytes);
 }
 
+/* Memory from the system: was it given back too early? */
+static void note_miss_locked(um_space *sp, const um_span *s) {
+    size_t missed = um_min(sp->trimmed_bytes, (size_t)s->slots << UM_SLOT_SHIFT);
+    if (um_likely(missed == 0) || s->state == UM_DIRTY)
+        return;
+    sp->trimmed_bytes -= missed;
+    sp->missed_now += missed;
+}
+
 static um_span *alloc_once(um_space *sp, size_t slots, size_t align, bool clean_only) {
     um_span *s;
     bool crowded = false;
@@ -334,6 +343,7 @@ static um_span *alloc_once(um_space *sp, size_t slots, size_t align, bool clean_
     s = over_limit(slots) ? NULL : take_locked(sp, slots, align, clean_only);
     if (s) {
         now_active_locked(sp, 0, slots);
+        note_miss_locked(sp, s);
         crowded = sp->dirty_bytes > um_space_budget_locked(sp);
     }
     um_lock_drop(&sp->lock);
