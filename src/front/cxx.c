@@ -66,10 +66,10 @@ static UM_NOINLINE void *new_slow(size_t bytes) {
 #define FAST_OR(slow)                                                                                        \
     do {                                                                                                     \
         if (um_likely(bytes - 1 < UM_SMALL_MAX)) {                                                           \
-            um_span *s = um_tls.bins[(bytes - 1) >> 4];                                                      \
-            um_block *b = s->list;                                                                           \
+            um_home *m = um_tls.bins[(bytes - 1) >> 4];                                                      \
+            um_block *b = m->list;                                                                           \
             if (um_likely(um_block_take(b))) {                                                               \
-                s->list = b->next;                                                                           \
+                m->list = b->next;                                                                           \
                 return b;                                                                                    \
             }                                                                                                \
         }                                                                                                    \

@@ -13,7 +13,7 @@ UM_HIDDEN void *um_front_alloc(size_t bytes);
 UM_HIDDEN void *um_front_alloc_zeroed(size_t bytes);
 UM_HIDDEN void *um_front_alloc_aligned(size_t align, size_t bytes);
 /* A free of a block that the calling thread does not own. */
-UM_HIDDEN void um_front_free_other(void *p, um_span *s);
+UM_HIDDEN void um_front_free_other(void *p);
 /* The first one for a slab, a thread's first or last calls, a large block, NULL, or misuse. s is
  * um_span_of(p). */
 UM_HIDDEN void um_front_free_rare(void *p, um_span *s);
@@ -32,10 +32,10 @@ UM_INLINE void *um_front_malloc(size_t bytes) {
     /* Compared before anything is added: SIZE_MAX must not wrap, and 0 goes the slow way. */
     size_t n = bytes - 1;
     if (um_likely(n < UM_SMALL_MAX)) {
-        um_span *s = um_tls.bins[n >> 4];
-        um_block *b = s->list;
+        um_home *m = um_tls.bins[n >> 4];
+        um_block *b = m->list;
         if (um_likely(um_block_take(b))) {
-            s->list = b->next;
+            m->list = b->next;
             return b;
         }
     }
@@ -44,23 +44,17 @@ UM_INLINE void *um_front_malloc(size_t bytes) {
 
 UM_INLINE void um_front_free(void *p) {
     size_t offset = um_window_offset(p);
-    um_block *b = p;
-    um_span *s;
+    um_home *m;
     if (um_unlikely(!um_window_holds(offset))) {
         um_front_free_rare(p, NULL);
         return;
     }
-    s = um_span_at(offset);
+    m = um_home_at(offset);
     /* relaxed: only this thread stores its own id */
-    if (um_unlikely(UM_PEEK(uintptr_t, s->owner) != um_thread_id())) {
-        um_front_free_other(p, s);
-        return;
-    }
-    b->next = s->list;
-    b->self = (uintptr_t)b;
-    s->list = b;
-    if (um_unlikely(--s->countdown == 0))
-        um_heap_event(s);
+    if (um_unlikely(UM_PEEK(uintptr_t, *um_home_owner(m)) != um_thread_id()))
+        um_front_free_other(p);
+    else
+        um_heap_free(m, p);
 }
 
 #endif

@@ -8,6 +8,8 @@
 #include "slab/remote.h"
 #include "space/space.h"
 
+#define CACHED_MAX 4096u /* twice what a list of a cache may hold */
+
 _Static_assert(UM_CLASSES <= UM_STATS_CLASSES_MAX, "a row for each class");
 
 /* Blocks on a list that its owner may be changing: bounded, and never outside the slab. */
@@ -22,7 +24,7 @@ static __attribute__((no_sanitize("thread", "address"))) unsigned count_list(con
     return n;
 }
 
-static __attribute__((no_sanitize("thread"))) unsigned blocks_in_use(const um_span *s, unsigned returned) {
+static __attribute__((no_sanitize("thread"))) unsigned blocks_in_use(const um_span *s) {
     uint64_t w = atomic_load_explicit(&s->remote, memory_order_relaxed); /* racy */
     unsigned gone = 0, remote = um_remote_count(w);
     if (w & (UM_REMOTE_BUSY | UM_REMOTE_PURGED))
@@ -35,7 +37,7 @@ static __attribute__((no_sanitize("thread"))) unsigned blocks_in_use(const um_sp
         gone = s->carved - (unsigned)um_min(s->countdown, s->carved);
         break;
     case UM_PLACE_FULL:
-        gone = returned;
+        gone = s->wake - (unsigned)um_min(s->countdown, s->wake);
         break;
     case UM_PLACE_ORPHAN:
         break;
@@ -55,7 +57,7 @@ static __attribute__((no_sanitize("thread"))) void add_span(const um_span *s, vo
     } else if (kind == UM_SPAN_SLAB && s->class_id < UM_CLASSES) {
         um_class_row *row = &out->classes[s->class_id];
         unsigned back = s->place == UM_PLACE_NONE ? 0 : s->mark - s->countdown;
-        unsigned live = blocks_in_use(s, back);
+        unsigned live = blocks_in_use(s);
         row->slabs++;
         row->slab_bytes += um_slab_touched(s);
         /* An orphan's word also holds what was free when it became one, of which mark is the number. */
@@ -67,6 +69,26 @@ static __attribute__((no_sanitize("thread"))) void add_span(const um_span *s, vo
         row->live += live;
         out->allocated += (uint64_t)live * um_class_bytes[s->class_id];
     }
+}
+
+/* Blocks in a cache, which its owner may be changing: bounded, and never outside the window. */
+static __attribute__((no_sanitize("thread", "address"))) unsigned count_cached(const um_block *b) {
+    unsigned n = 0;
+    while (n < CACHED_MAX && um_span_of(b) && ((uintptr_t)b & 15) == 0 && b->self == (uintptr_t)b) {
+        n++;
+        b = b->next;
+    }
+    return n;
+}
+
+/* They were counted as in use with their slabs. */
+static __attribute__((no_sanitize("thread"))) void add_cache(const um_cache *k, um_class_row *row,
+                                                             um_stats *out) {
+    unsigned n = count_cached(k->home.list) + count_cached(k->rest);
+    n = (unsigned)um_min(n, row->live);
+    row->live -= n;
+    row->frees += k->home.mark - k->home.countdown;
+    out->allocated -= (uint64_t)n * um_class_bytes[k->class_id];
 }
 
 static __attribute__((no_sanitize("thread"))) void add_heap(um_heap *h, void *ctx) {
@@ -81,6 +103,8 @@ static __attribute__((no_sanitize("thread"))) void add_heap(um_heap *h, void *ct
         out->classes[c].frees += h->bins[c].frees;
         out->classes[c].refills += h->bins[c].refills;
         out->classes[c].flushes += h->bins[c].flushes;
+        if (um_bin_cached(&h->bins[c]))
+            add_cache(h->bins[c].cache, &out->classes[c], out);
     }
 }
 
@@ -127,11 +151,11 @@ void um_gather(um_stats *out) {
     out->munmap_calls = atomic_load_explicit(&um_os_calls.munmap_calls, memory_order_relaxed);
     out->mremap_calls = atomic_load_explicit(&um_os_calls.mremap_calls, memory_order_relaxed);
     out->madvise_calls = atomic_load_explicit(&um_os_calls.madvise_calls, memory_order_relaxed);
-    um_heap_each(add_heap, out);
     for (unsigned node = 0; node < UM_NODES_MAX; node++) {
         um_space_each(node, add_span, out);
         add_node(out, node);
     }
+    um_heap_each(add_heap, out); /* after the slabs: takes what is cached off what seems in use */
     for (unsigned c = 0; c < UM_CLASSES; c++) /* what is in use was handed out, and so was what came back */
         out->classes[c].allocs = out->classes[c].live + out->classes[c].frees;
     out->mapped += out->metadata;

@@ -64,7 +64,7 @@ static void nothing(void) {}
 static __attribute__((no_sanitize("address", "thread", "undefined"), used)) void (*prepare_bins(void))(void) {
     for (unsigned i = 0; i < UM_SMALL_BINS; i++)
         if (!um_tls.bins[i])
-            um_tls.bins[i] = &um_span_none;
+            um_tls.bins[i] = &um_span_none.home;
     if (!um_tls.out)
         um_tls.out = um_out_none;
     return nothing;

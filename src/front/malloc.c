@@ -138,9 +138,9 @@ UM_NOINLINE void um_front_free_rare(void *p, um_span *s) {
     um_large_free(h, s);
 }
 
-UM_NOINLINE void um_front_free_other(void *p, um_span *s) {
-    if (um_unlikely(!um_remote_join(s, p)))
-        um_front_free_rare(p, s);
+UM_NOINLINE void um_front_free_other(void *p) {
+    if (um_unlikely(!um_remote_join(p)))
+        um_front_free_rare(p, um_span_of(p));
 }
 
 size_t um_front_usable(const void *p, const char *what) {
@@ -182,10 +182,10 @@ UM_EXPORT void *calloc(size_t n, size_t size) {
     if (um_unlikely(__builtin_mul_overflow(n, size, &bytes)))
         return out_of_memory();
     if (um_likely(bytes - 1 < INLINE_ZERO)) {
-        um_span *s = um_tls.bins[(bytes - 1) >> 4];
-        um_block *b = s->list;
+        um_home *m = um_tls.bins[(bytes - 1) >> 4];
+        um_block *b = m->list;
         if (um_likely(um_block_take(b))) {
-            s->list = b->next;
+            m->list = b->next;
             zero_small(b, bytes);
             return b;
         }

@@ -3,9 +3,8 @@
    block when parked); the places are um_slab_place.
 
    One countdown a slab tells when its owner must look (um_heap_event), so that a local free only decrements:
-   - current and hot: never; current and cold: when it may be empty, so that a thread that touched many
-   classes once keeps little; current while much memory lies dirty: soon, so that decay goes on in a thread
-   that never leaves its fast path;
+   - current and cold: at every free, when it may be empty, so that a thread that touched many classes once
+   keeps little; current and hot: never, for its frees go to the class's cache (cache.c);
    - full: after a few frees, then it is worth using again;
    - available: the number of blocks in use, so that 0 means empty.
    Blocks in use = cut - on the local list - on the remote list.
@@ -21,7 +20,8 @@
 #define KEEPER_BYTES 8192u
 #define TICK_EVERY   16u
 #define FLUSH_EVERY  256u
-#define ARMED_FREES  8u /* between two looks at the clock */
+#define GROWTH_TICKS                                                                                         \
+    16u /* a slab of fresh memory counts as so many: what idle classes hold may spare the next */
 
 size_t um_heap_cache_bytes = UM_MIB;
 
@@ -31,25 +31,30 @@ static void restart(um_bin *bin, um_span *s, uint32_t countdown) {
     s->mark = s->countdown = countdown;
 }
 
-static void show_tls(const um_heap *h, unsigned c) {
-    um_span *s = h->bins[c].current;
-    unsigned i = um_class_first_bin(c);
+void um_heap_show(um_heap *h, um_bin *bin, um_home *m) {
+    unsigned i = um_class_first_bin(bin->class_id);
+    bin->source = m;
     if (i >= UM_SMALL_BINS || h != um_tls.heap)
         return;
-    um_tls.bins[i] = s;
-    um_tls.bins[um_class_last_bin(c)] = s;
+    um_tls.bins[i] = m;
+    um_tls.bins[um_class_last_bin(bin->class_id)] = m;
 }
 
 void um_heap_sync_tls(um_heap *h) {
     for (unsigned c = 0; c < UM_CLASSES; c++)
-        show_tls(h, c);
+        um_heap_show(h, &h->bins[c], h->bins[c].source);
+}
+
+/* Local frees of the slab go where its class has them. */
+static void settle(um_bin *bin, um_span *s) {
+    um_home_set(s, um_bin_cached(bin) ? &bin->cache->home : &s->home);
 }
 
 static uint32_t current_countdown(const um_heap *h, const um_bin *bin) {
     if (bin->heat < UM_HOT)
         return 1;
-    if (h->armed)
-        return ARMED_FREES;
+    if (h->armed && !um_bin_cached(bin))
+        return UM_HURRY;
     return UM_COUNTDOWN_NEVER;
 }
 
@@ -57,12 +62,21 @@ static void make_current(um_heap *h, um_bin *bin, um_span *s) {
     restart(bin, s, current_countdown(h, bin));
     s->place = UM_PLACE_CURRENT;
     bin->current = s;
-    show_tls(h, s->class_id);
+    settle(bin, s);
+    um_heap_show(h, bin, &s->home);
 }
 
-static void no_current(um_heap *h, unsigned c) {
-    h->bins[c].current = &um_span_none;
-    show_tls(h, c);
+static void no_current(um_heap *h, um_bin *bin) {
+    bin->current = &um_span_none;
+    um_heap_show(h, bin, &um_span_none.home);
+}
+
+static void warm(um_heap *h, um_bin *bin) {
+    if (bin->heat < UM_HOT && ++bin->heat == UM_HOT) {
+        um_cache_open(h, bin);
+        if (bin->current != &um_span_none)
+            settle(bin, bin->current);
+    }
 }
 
 /* Much is dirty: let the next frees of every class look at the clock. */
@@ -70,8 +84,10 @@ static void arm(um_heap *h) {
     h->armed = true;
     for (unsigned c = 0; c < UM_CLASSES; c++) {
         um_bin *bin = &h->bins[c];
-        if (bin->current != &um_span_none && bin->heat >= UM_HOT)
-            restart(bin, bin->current, ARMED_FREES);
+        if (um_bin_cached(bin))
+            um_cache_hurry(bin->cache);
+        else if (bin->current != &um_span_none && bin->heat >= UM_HOT)
+            restart(bin, bin->current, UM_HURRY);
     }
 }
 
@@ -80,6 +96,7 @@ void um_heap_release(um_heap *h, um_span *s) {
     restart(bin, s, UM_COUNTDOWN_NEVER);
     bin->flushes++;
     s->place = UM_PLACE_NONE;
+    um_home_set(s, NULL);
     /* relaxed: no block of the slab is in anybody's hands */
     atomic_store_explicit(&s->owner, UM_ID_NOBODY, memory_order_relaxed);
     atomic_store_explicit(&s->heap, NULL, memory_order_relaxed);
@@ -133,15 +150,21 @@ static void release_idle(um_heap *h) {
 }
 
 static UM_NOINLINE void tick_due(um_heap *h) {
-    uint64_t now;
+    uint64_t now, seen = atomic_load_explicit(&h->seen_ms, memory_order_relaxed); /* our own store */
+    bool away;
     if (!h->armed && um_space_uneasy())
         arm(h);
     now = um_space_tick();
+    away = now - seen >= um_space_setting.decay_ms;
     atomic_store_explicit(&h->seen_ms, now, memory_order_relaxed); /* hint */
     um_stranded_purge(now);
-    if (h->ticks % FLUSH_EVERY == 0) {
+    if (away || h->ticks - h->flushed_at >= FLUSH_EVERY) {
+        h->flushed_at = h->ticks;
         um_remote_flush(h);
+        um_cache_flush_all(h, !away);
         release_idle(h);
+        if (away)
+            um_space_trim_idle(); /* what has just come back lay unused for that long */
     }
 }
 
@@ -224,13 +247,12 @@ static UM_NOINLINE void look_at_current(um_heap *h, um_bin *bin, um_span *s) {
     um_block *tail;
     uint32_t in_use;
     um_heap_tick(h);
-    if (bin->heat >= UM_HOT) {
-        um_space_tick();
-        h->armed = um_space_uneasy();
+    if (bin->heat >= UM_HOT) { /* and no cache */
+        h->armed = h->armed && um_space_uneasy();
         restart(bin, s, current_countdown(h, bin));
         return;
     }
-    bin->heat++;
+    warm(h, bin);
     in_use = s->carved - um_slab_walk(s, &tail);
     check_remote_double(s);
     if (in_use || bin->heat >= UM_HOT || may_keep(h, s) ||
@@ -238,7 +260,7 @@ static UM_NOINLINE void look_at_current(um_heap *h, um_bin *bin, um_span *s) {
         restart(bin, s, current_countdown(h, bin));
         return;
     }
-    no_current(h, s->class_id);
+    no_current(h, bin);
     um_queue_push(&bin->avail, s);
     keep_or_release(h, bin, s);
 }
@@ -248,9 +270,16 @@ static UM_NOINLINE void wake_full(um_heap *h, um_bin *bin, um_span *s) {
     make_available(h, bin, s, s->capacity - s->wake);
 }
 
-void um_heap_event(um_span *s) {
-    um_heap *h = atomic_load_explicit(&s->heap, memory_order_relaxed); /* owner: its own store */
-    um_bin *bin = &h->bins[s->class_id];
+void um_heap_event(um_home *m) {
+    um_span *s = (um_span *)(void *)m;
+    um_heap *h;
+    um_bin *bin;
+    if (m->place == UM_PLACE_CACHE) {
+        um_cache_event((um_cache *)(void *)m);
+        return;
+    }
+    h = atomic_load_explicit(&s->heap, memory_order_relaxed); /* owner: its own store */
+    bin = &h->bins[s->class_id];
     switch (s->place) {
     case UM_PLACE_CURRENT:
         look_at_current(h, bin, s);
@@ -371,6 +400,7 @@ static um_span *fresh_slab(um_heap *h, unsigned c) {
             h->keep_bytes = um_min(h->keep_bytes * 2, um_max(um_heap_cache_bytes, UM_KEEP_FIRST));
         h->gave_back = false;
         s = um_space_alloc(h->node, 1, 1, NULL);
+        h->ticks += GROWTH_TICKS;
     }
     if (!s)
         return NULL;
@@ -408,35 +438,56 @@ static bool has_blocks(um_bin *bin, um_span *s, bool *cut) {
     return *cut = s->carved < s->capacity && um_slab_carve(s);
 }
 
-um_block *um_heap_refill(um_heap *h, unsigned c) {
-    um_bin *bin = &h->bins[c];
+/* A slab with free blocks for malloc to take from; false: out of memory. */
+static bool find_slab(um_heap *h, um_bin *bin, bool *cut) {
     um_span *s = bin->current;
-    um_block *b;
-    bool cut = false;
-    bin->refills++;
-    bin->heat++;
-    tick(h);
-    if (um_unlikely(s->list != um_slab_end(s)))
-        um_slab_damaged(s, s->list);
-    while (s == &um_span_none || !has_blocks(bin, s, &cut)) {
+    while (s == &um_span_none || !has_blocks(bin, s, cut)) {
         if (s != &um_span_none) {
             s->place = UM_PLACE_FULL;
             restart(bin, s, s->wake);
             um_queue_push(&bin->full, s);
         }
-        s = next_slab(h, bin, c);
+        s = next_slab(h, bin, bin->class_id);
         if (!s) {
-            no_current(h, c);
-            return NULL;
+            no_current(h, bin);
+            return false;
         }
         make_current(h, bin, s);
     }
-    b = s->list;
+    if (bin->source != &s->home)
+        um_heap_show(h, bin, &s->home);
+    return true;
+}
+
+/* malloc met the end of its source's list, or a block without its mark. */
+static void check_source(const um_bin *bin) {
+    const um_block *b = bin->source->list;
+    if (bin->source->place == UM_PLACE_CACHE) {
+        if (um_unlikely(b != &bin->cache->end))
+            um_cache_damaged(bin->cache, b);
+    } else if (um_unlikely(b != um_slab_end(bin->current))) {
+        um_slab_damaged(bin->current, b);
+    }
+}
+
+um_block *um_heap_refill(um_heap *h, unsigned c) {
+    um_bin *bin = &h->bins[c];
+    um_block *b;
+    bool cut = false;
+    bin->refills++;
+    check_source(bin);
+    tick(h);
+    warm(h, bin);
+    h->untouched = NULL;
+    if (!(um_bin_cached(bin) && um_cache_fetch(bin->cache)) && !find_slab(h, bin, &cut))
+        return NULL;
+    b = bin->source->list;
     if (um_unlikely(!um_block_take(b)))
-        um_slab_damaged(s, b);
-    s->list = b->next;
+        um_slab_damaged(um_span_of(b), b);
+    bin->source->list = b->next;
     /* Blocks of a page and more are cut one at a time, so what was just cut is what is handed out. */
-    h->untouched = cut && s->bytes == 0 && s->block_bytes >= um_os_page_bytes ? b : NULL;
+    if (cut && bin->current->bytes == 0 && bin->current->block_bytes >= um_os_page_bytes)
+        h->untouched = b;
     return b;
 }
 
@@ -446,6 +497,7 @@ void um_heap_flush_empty(um_heap *h) {
 
 void um_heap_flush(um_heap *h) {
     um_remote_flush(h);
+    um_cache_flush_all(h, false);
     um_heap_drain(h, atomic_exchange_explicit(&h->pending, NULL, memory_order_acquire)); /* A2 */
     um_heap_flush_empty(h);
     um_large_flush(h);
@@ -454,7 +506,10 @@ void um_heap_flush(um_heap *h) {
 void um_heap_check_lists(const um_heap *h, unsigned blocks) {
     um_block *tail;
     for (unsigned c = 0; c < UM_CLASSES; c++) {
-        const um_span *s = h->bins[c].current;
+        const um_bin *bin = &h->bins[c];
+        const um_span *s = bin->current;
+        if (um_bin_cached(bin))
+            blocks -= um_cache_walk(bin->cache, blocks);
         if (s == &um_span_none || s->carved > blocks)
             continue;
         (void)um_slab_walk(s, &tail);

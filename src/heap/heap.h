@@ -1,6 +1,6 @@
-/* heap: what one thread owns. A current slab for each class, queues of further slabs, empty ones that it
-   keeps for a while, and a buffer of remote frees on their way to other threads. Local allocation and free
-   use no atomic instruction and no lock. */
+/* heap: what one thread owns. For each class a current slab, queues of further slabs and, once the class is
+   hot, a cache of blocks of all of them; empty slabs that it keeps for a while; and a buffer of remote frees
+   on their way to other threads. Local allocation and free use no atomic instruction and no lock. */
 #ifndef UM_HEAP_H
 #define UM_HEAP_H
 
@@ -13,18 +13,42 @@
 #define UM_LARGE_CACHE    8u
 #define UM_PENDING_CLOSED ((um_span *)1)
 
+/* Blocks of all the slabs of a hot class, whose home it is. */
+typedef struct um_cache {
+    um_home home;         /* its list is the newer part */
+    um_block *rest;       /* what was set aside */
+    um_block end;         /* of both lists */
+    struct um_heap *heap; /* const */
+    uint32_t since;       /* frees since it last turned over */
+    uint16_t limit;       /* frees before it turns over again; 0: not in use */
+    uint8_t class_id;     /* const */
+    bool stirred;         /* a slow path saw it of late */
+    /* Other threads read the owner, as in a slab's record. */
+    _Alignas(64) _Atomic(uintptr_t) owner;
+    uint32_t gave; /* blocks put back that may be wanted again */
+} um_cache;
+
+_Static_assert(offsetof(um_cache, owner) == UM_CACHE_LINE_BYTES, "um_home_owner finds it there");
+
 typedef struct um_bin {
+    um_home *source;  /* what malloc takes from: the current slab, or the cache */
     um_span *current; /* never NULL: um_span_none where there is none */
     um_span *avail;   /* circular queue, first in first out; NULL if empty */
     um_span *full;    /* likewise; order has no meaning */
+    um_cache *cache;  /* NULL until the class is hot; never given back */
     uint64_t frees;   /* blocks that came back */
     uint32_t refills, flushes;
-    uint32_t heat; /* slow paths seen; a class is hot from UM_HOT on */
+    uint8_t heat;     /* slow paths seen; a class is hot from UM_HOT on */
+    uint8_t class_id; /* const */
 } um_bin;
+
+UM_INLINE bool um_bin_cached(const um_bin *bin) {
+    return bin->cache && bin->cache->limit;
+}
 
 /* A chain of blocks of one slab, freed here, owned elsewhere. */
 typedef struct um_out {
-    um_span *slab; /* NULL: unused */
+    uintptr_t slot; /* where the slab starts; 0: unused */
     um_block *head, *tail;
     uint32_t room; /* blocks that may still join */
 } um_out;
@@ -36,7 +60,7 @@ typedef struct um_heap {
     bool armed;        /* current slabs wake us soon, because much is dirty */
     uint8_t keepers;   /* in use of `keeper` */
     uint8_t keeper[UM_KEEPERS_MAX]; /* cold classes that may keep an empty slab */
-    uint32_t ticks;                 /* slow paths of any kind */
+    uint32_t ticks, flushed_at;     /* slow paths of any kind; at the last flush */
     uint32_t large_count;           /* in use of `large` */
     size_t large_bytes;
     size_t empty_bytes, empty_low;          /* in empty slabs: now, and the least of late */
@@ -61,10 +85,11 @@ typedef struct um_heap {
 } um_heap;
 
 #define UM_HOT        16u
+#define UM_HURRY      16u /* frees between two looks at the clock while much is dirty */
 #define UM_KEEP_FIRST ((size_t)16384)
 
 typedef struct um_tls {
-    um_span *bins[UM_SMALL_BINS]; /* current slab for each 16 bytes of request */
+    um_home *bins[UM_SMALL_BINS]; /* source for each 16 bytes of request */
     um_heap *heap;                /* NULL before the first allocation and after the thread's exit */
     um_out *out;                  /* the heap's, or um_out_none */
     uint32_t early_frees;         /* made before the thread had a heap */
@@ -82,9 +107,11 @@ extern UM_HIDDEN size_t um_heap_cache_bytes;
 
 /* A block of the class, or NULL: out of memory. */
 UM_HIDDEN um_block *um_heap_refill(um_heap *h, unsigned class_id);
-/* The countdown of an owned slab reached 0. */
-UM_HIDDEN void um_heap_event(um_span *s);
+/* The countdown of an owned slab or a cache reached 0. */
+UM_HIDDEN void um_heap_event(um_home *m);
 UM_HIDDEN void um_heap_tick(um_heap *h);
+/* Makes malloc take from m. */
+UM_HIDDEN void um_heap_show(um_heap *h, um_bin *bin, um_home *m);
 /* Makes the bins of the calling thread show what its heap says. */
 UM_HIDDEN void um_heap_sync_tls(um_heap *h);
 /* Takes the slabs that others pushed. */
@@ -99,13 +126,43 @@ UM_HIDDEN void um_heap_flush_empty(um_heap *h);
 UM_HIDDEN void um_heap_check_lists(const um_heap *h, unsigned blocks);
 
 UM_INLINE um_block *um_heap_alloc(um_heap *h, unsigned class_id) {
-    um_span *s = h->bins[class_id].current;
-    um_block *b = s->list;
+    um_home *m = h->bins[class_id].source;
+    um_block *b = m->list;
     if (um_unlikely(!um_block_take(b)))
         return um_heap_refill(h, class_id);
-    s->list = b->next;
+    m->list = b->next;
     return b;
 }
+
+/* b is of a slab of the calling thread's, whose home is m. */
+UM_INLINE void um_heap_free(um_home *m, um_block *b) {
+    b->next = m->list;
+    b->self = (uintptr_t)b;
+    m->list = b;
+    if (um_unlikely(--m->countdown == 0))
+        um_heap_event(m);
+}
+
+/* --- cache.c: the caches of hot classes --- */
+
+/* The class became hot. */
+UM_HIDDEN void um_cache_open(um_heap *h, um_bin *bin);
+/* Makes malloc take from the cache, if it has blocks. */
+UM_HIDDEN bool um_cache_fetch(um_cache *k);
+/* The countdown reached 0. */
+UM_HIDDEN void um_cache_event(um_cache *k);
+/* Lets one of the next frees look at the clock. */
+UM_HIDDEN void um_cache_hurry(um_cache *k);
+/* Gives all blocks back to their slabs. */
+UM_HIDDEN void um_cache_flush(um_cache *k);
+/* The same for all caches, or for those that no slow path saw since the last call. */
+UM_HIDDEN void um_cache_flush_all(um_heap *h, bool only_idle);
+/* The heap has no owner any more. */
+UM_HIDDEN void um_cache_close_all(um_heap *h);
+/* Blocks in the cache, at most `most`; aborts where a link is damaged. */
+UM_HIDDEN unsigned um_cache_walk(const um_cache *k, unsigned most);
+/* The block at the head of the cache fails its mark. */
+UM_HIDDEN _Noreturn void um_cache_damaged(const um_cache *k, const void *block);
 
 /* --- remote.c: the other threads' side --- */
 
@@ -114,11 +171,17 @@ UM_HIDDEN void um_remote_start(um_heap *h, um_span *s, um_block *b);
 /* The chain is full. */
 UM_HIDDEN void um_remote_full(um_out *o);
 
-/* Adds a block to the slab's chain, if there is one: no atomic instruction, no lock. A chain's slab has
-   blocks in use, so it is still the slab that it was when the chain began. */
-UM_INLINE bool um_remote_join(um_span *s, um_block *b) {
-    um_out *o = &um_tls.out[((uintptr_t)s >> UM_SPAN_SHIFT) % UM_OUT_SLOTS];
-    if (um_unlikely(o->slab != s))
+UM_INLINE um_out *um_remote_chain(um_out *out, uintptr_t slot) {
+    return &out[(slot >> UM_SLOT_SHIFT) % UM_OUT_SLOTS];
+}
+
+/* Adds a block to its slab's chain, if there is one: no atomic instruction, no lock, and no look at the
+   slab's record. A chain's slab has blocks in use, so it is still the slab that it was when the chain began.
+ */
+UM_INLINE bool um_remote_join(um_block *b) {
+    uintptr_t slot = um_round_down((uintptr_t)b, UM_SLOT_BYTES);
+    um_out *o = um_remote_chain(um_tls.out, slot);
+    if (um_unlikely(o->slot != slot))
         return false;
     b->next = o->head;
     b->self = (uintptr_t)b;

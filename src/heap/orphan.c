@@ -42,6 +42,7 @@ static bool orphan_locked(um_bin *bin, um_span *s) {
     um_block *tail;
     unsigned local = um_slab_walk(s, &tail), sum;
     uint64_t w = atomic_load_explicit(&s->remote, memory_order_acquire), next; /* A4: pairs with R1 */
+    um_home_set(s, NULL);
     atomic_store_explicit(&s->owner, UM_ID_NOBODY,
                           memory_order_relaxed); /* only the owner compares it to an id */
     do {

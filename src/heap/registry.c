@@ -7,7 +7,7 @@
 #include "slab/remote.h"
 #include "space/space.h"
 
-#define NONE4  &um_span_none, &um_span_none, &um_span_none, &um_span_none
+#define NONE4  &um_span_none.home, &um_span_none.home, &um_span_none.home, &um_span_none.home
 #define NONE16 NONE4, NONE4, NONE4, NONE4
 
 _Static_assert(UM_SMALL_BINS == 64, "the initialiser has 64 entries");
@@ -38,13 +38,13 @@ static void open_heap(um_heap *h, uintptr_t owner) {
     h->keep_bytes = UM_KEEP_FIRST;
     h->empty_low = 0;
     h->gave_back = false;
-    h->ticks = 0;
+    h->ticks = h->flushed_at = 0;
     for (unsigned c = 0; c < UM_CLASSES; c++) {
         um_bin *bin = &h->bins[c];
-        bin->current = &um_span_none;
-        bin->avail = bin->full = NULL;
-        bin->frees = 0;
-        bin->refills = bin->flushes = bin->heat = 0;
+        *bin = (um_bin){.class_id = (uint8_t)c,
+                        .current = &um_span_none,
+                        .source = &um_span_none.home,
+                        .cache = bin->cache};
     }
     h->live = true;
     /* relaxed: a stale pusher that finds it open puts a slab there that the heap passes on */
@@ -151,7 +151,7 @@ void um_heap_exit(um_heap *h) {
     um_tls.out = um_out_none;
     um_tls.exited = 1;
     for (unsigned i = 0; i < UM_SMALL_BINS; i++)
-        um_tls.bins[i] = &um_span_none;
+        um_tls.bins[i] = &um_span_none.home;
     /* A2: whoever comes later finds the stack closed and leaves his blocks on the slab, which we take below.
      */
     um_heap_drain(h, atomic_exchange_explicit(&h->pending, UM_PENDING_CLOSED, memory_order_acq_rel));
@@ -160,11 +160,13 @@ void um_heap_exit(um_heap *h) {
         um_bin *bin = &h->bins[c];
         um_span *s = bin->current;
         bin->current = &um_span_none;
+        bin->source = &um_span_none.home;
         if (s != &um_span_none)
             um_orphan_give(h, s);
         give_all(h, &bin->avail);
         give_all(h, &bin->full);
     }
+    um_cache_close_all(h);
     um_lock_take(&registry);
     fold(h);
     forget_owner(h);
@@ -217,16 +219,13 @@ void um_heap_unlock_all(void) {
 }
 
 /* libc gives the stacks of threads that stayed in the parent, and with them their ids, to new threads of the
-   child, which must not find their own id in slabs that they know nothing of. One write a slab of other
-   threads, no more: each becomes an orphan when the child first frees a block of it. */
-static void disown(const um_span *found, void *me) {
-    um_span *s = um_space_window.table + um_span_index(found);
-    uintptr_t owner;
-    if (um_span_kind_of(s) != UM_SPAN_SLAB)
-        return;
-    owner = atomic_load_explicit(&s->owner, memory_order_relaxed); /* single thread */
-    if (owner != UM_ID_NOBODY && owner != UM_ID_SHARED && owner != (uintptr_t)me)
-        atomic_store_explicit(&s->owner, UM_ID_NOBODY, memory_order_relaxed); /* single thread */
+   child, which must not find their own id in homes that they know nothing of. One word a slab of other
+   threads is written, no more: each becomes an orphan when the child first frees a block of it. */
+static void disown(const um_span *s, void *me) {
+    um_home *m = um_home_at(um_span_index(s) << UM_SLOT_SHIFT);
+    if (um_span_kind_of(s) == UM_SPAN_SLAB &&
+        atomic_load_explicit(um_home_owner(m), memory_order_relaxed) != (uintptr_t)me) /* single thread */
+        um_home_set(s, NULL);
 }
 
 void um_heap_child_after_fork(void) {

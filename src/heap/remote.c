@@ -15,19 +15,20 @@
 #include "slab/remote.h"
 
 static void send(um_heap *h, um_out *o) {
-    um_span *s = o->slab;
+    um_span *s = um_span_at(um_window_offset((void *)o->slot));
     uint32_t count = s->transit - o->room;
     h->remote_batches++;
     h->remote_frees += count;
-    o->slab = NULL;
+    o->slot = 0;
     um_remote_push(s, o->head, o->tail, count);
 }
 
 UM_NOINLINE void um_remote_start(um_heap *h, um_span *s, um_block *b) {
-    um_out *o = &h->out[((uintptr_t)s >> UM_SPAN_SHIFT) % UM_OUT_SLOTS];
-    if (o->slab)
+    uintptr_t slot = (uintptr_t)um_span_start(s);
+    um_out *o = um_remote_chain(h->out, slot);
+    if (o->slot)
         send(h, o);
-    o->slab = s;
+    o->slot = slot;
     o->head = o->tail = b;
     o->room = s->transit - 1u;
     b->next = um_slab_end(s);
@@ -44,7 +45,7 @@ UM_NOINLINE void um_remote_full(um_out *o) {
 
 void um_remote_flush(um_heap *h) {
     for (unsigned i = 0; i < UM_OUT_SLOTS; i++)
-        if (h->out[i].slab)
+        if (h->out[i].slot)
             send(h, &h->out[i]);
 }
 

@@ -85,16 +85,8 @@ static void take_if_idle(um_heap *h, void *ctx) {
         idle->top[idle->count++] = top;
 }
 
-void um_stranded_purge(uint64_t now) {
-    idle_stacks idle = {.count = 0};
-    uint64_t due = atomic_load_explicit(&next_purge_ms, memory_order_relaxed),
-             decay = um_space_setting.decay_ms;
-    if (um_likely(atomic_load_explicit(&stranded_slabs, memory_order_relaxed) == 0) || now < due) /* hint */
-        return;
-    if (!atomic_compare_exchange_strong_explicit(&next_purge_ms, &due, now + decay / 8 + 1,
-                                                 memory_order_relaxed, memory_order_relaxed))
-        return;
-    idle.before_ms = now > decay ? now - decay : 0;
+static UM_NOINLINE void purge_idle(uint64_t before_ms) {
+    idle_stacks idle = {.before_ms = before_ms};
     um_heap_each(take_if_idle, &idle);
     for (unsigned i = 0; i < idle.count; i++) {
         for (um_span *s = idle.top[i], *next; s; s = next) {
@@ -103,4 +95,14 @@ void um_stranded_purge(uint64_t now) {
             um_remote_deliver(s);
         }
     }
+}
+
+void um_stranded_purge(uint64_t now) {
+    uint64_t due = atomic_load_explicit(&next_purge_ms, memory_order_relaxed),
+             decay = um_space_setting.decay_ms;
+    if (um_likely(atomic_load_explicit(&stranded_slabs, memory_order_relaxed) == 0) || now < due) /* hint */
+        return;
+    if (atomic_compare_exchange_strong_explicit(&next_purge_ms, &due, now + decay / 8 + 1,
+                                                memory_order_relaxed, memory_order_relaxed))
+        purge_idle(now > decay ? now - decay : 0);
 }

@@ -13,6 +13,7 @@ typedef enum um_slab_place {
     UM_PLACE_EMPTY,   /* the same with no block in use: any class may take it */
     UM_PLACE_FULL,    /* had none when it was parked */
     UM_PLACE_ORPHAN,  /* without owner */
+    UM_PLACE_CACHE,   /* no slab at all, but the cache of a class in a heap */
 } um_slab_place;
 
 #define UM_COUNTDOWN_NEVER 0x40000000u

@@ -53,21 +53,36 @@ UM_INLINE bool um_block_take(um_block *b) {
 
 struct um_heap;
 
+/* Where the owner's frees of a slot go: the slab's own list, or the cache that its heap keeps for the class.
+   The owner's id lies UM_CACHE_LINE_BYTES behind either (um_home_owner), in a line that frees do not write.
+ */
+#define UM_HOME_FIELDS                                                                                       \
+    um_block *list;     /* free blocks, last in first out; ends in the list's own `end` */                   \
+    uint32_t countdown; /* local frees until the owner has to look (um_heap_event) */                        \
+    uint32_t mark;      /* countdown when the frees were last counted */                                     \
+    uint8_t place;      /* um_slab_place */
+
+typedef struct um_home {
+    UM_HOME_FIELDS
+} um_home;
+
 typedef struct um_span {
     /* Line 0 is private: to the owning thread while a slab has one, else to the holder of the lock named
      * below. */
-    um_block *list;     /* slab: free blocks, last in first out; ends in &end */
-    uint32_t countdown; /* slab: local frees until the owner has to look (um_slab_event) */
-    uint32_t mark;      /* slab: countdown when the frees were last counted */
-    uint16_t capacity;  /* slab: blocks that fit */
-    uint16_t carved;    /* slab: blocks cut so far, from the start */
-    uint8_t place;      /* slab: um_slab_place */
-    uint8_t state;      /* free: um_span_state */
-    uint8_t moved;      /* large: its pages came by mremap, so its mapping merges with no neighbour */
-    uint8_t listed;     /* slab: on the list of orphans with free blocks; orphan lock */
-    uint32_t slots;     /* length; in a tail of a free span too */
-    uint16_t wake; /* slab: local frees after which a full one is worth using again; const while a slab */
-    uint8_t full;  /* slab: all its blocks were cut, so its memory counts as used (um_space_note_full) */
+    union {
+        um_home home;
+        struct {
+            UM_HOME_FIELDS
+            uint8_t state;     /* free: um_span_state */
+            uint8_t moved;     /* large: its pages came by mremap, so its mapping merges with no neighbour */
+            uint8_t listed;    /* slab: on the list of orphans with free blocks; orphan lock */
+            uint16_t capacity; /* slab: blocks that fit */
+            uint16_t carved;   /* slab: blocks cut so far, from the start */
+        };
+    };
+    uint32_t slots; /* length; in a tail of a free span too */
+    uint16_t wake;  /* slab: local frees after which a full one is worth using again; const while a slab */
+    uint8_t full;   /* slab: all its blocks were cut, so its memory counts as used (um_space_note_full) */
     struct um_span *next, *prev; /* heap's queue, orphan list, or the space's bin */
     union {
         struct {
@@ -96,13 +111,19 @@ typedef struct um_span {
 
 _Static_assert(sizeof(um_span) == (size_t)1 << UM_SPAN_SHIFT, "a record is two cache lines");
 _Static_assert(offsetof(um_span, owner) == UM_CACHE_LINE_BYTES, "line 1 starts at owner");
+_Static_assert(offsetof(um_span, slots) == sizeof(um_home), "the home's fields are the record's first");
 
 /* The window: address range that all memory of umalloc lies in. Opened from its start, never closed. */
 typedef struct um_window {
     uintptr_t base;               /* const after init */
     _Atomic(size_t) opened_bytes; /* grows; relaxed: who holds a block's address has seen it */
-    um_span *table;               /* const after init */
+    char *
+        homes; /* const after init: a home of nobody's, then the distance from here to its home for each slot.
+                  A slot without one has 0, as fresh memory reads, and so leads to the home of nobody's */
+    um_span *table; /* const after init */
 } um_window;
+
+#define UM_HOME_OF_NOBODY_BYTES ((size_t)2 * UM_CACHE_LINE_BYTES)
 
 extern UM_HIDDEN um_window um_space_window;
 
@@ -114,6 +135,23 @@ UM_INLINE size_t um_window_offset(const void *p) {
 
 UM_INLINE bool um_window_holds(size_t offset) {
     return offset < UM_PEEK(size_t, um_space_window.opened_bytes);
+}
+
+/* Where the home of the slot at an offset stands. Relaxed: a thread takes an entry for its own only where its
+   own id stands behind it, and then it wrote the entry itself. */
+UM_INLINE _Atomic(uintptr_t) *um_home_entry(size_t offset) {
+    char *first = um_space_window.homes + UM_HOME_OF_NOBODY_BYTES;
+    return (_Atomic(uintptr_t) *)(void *)(first + (offset >> UM_SLOT_SHIFT) * sizeof(uintptr_t));
+}
+
+/* Home of the slot at an offset that the window holds; of nobody's where nobody owns blocks in it. */
+UM_INLINE um_home *um_home_at(size_t offset) {
+    return (um_home *)(void *)(um_space_window.homes + UM_PEEK(uintptr_t, *um_home_entry(offset)));
+}
+
+/* The owner's id. Relaxed: a thread can only find its own id there if it wrote it. */
+UM_INLINE _Atomic(uintptr_t) *um_home_owner(um_home *m) {
+    return (_Atomic(uintptr_t) *)(void *)((char *)m + UM_CACHE_LINE_BYTES);
 }
 
 /* Record of the slot at an offset that the window holds. */
@@ -134,6 +172,12 @@ UM_INLINE size_t um_span_index(const um_span *s) {
 
 UM_INLINE char *um_span_start(const um_span *s) {
     return (char *)(um_space_window.base + (um_span_index(s) << UM_SLOT_SHIFT));
+}
+
+/* m is NULL when the owner lets go of the slab. */
+UM_INLINE void um_home_set(const um_span *s, um_home *m) {
+    uintptr_t to = m ? (uintptr_t)m - (uintptr_t)um_space_window.homes : 0;
+    atomic_store_explicit(um_home_entry(um_span_index(s) << UM_SLOT_SHIFT), to, memory_order_relaxed);
 }
 
 UM_INLINE um_span_kind um_span_kind_of(const um_span *s) {

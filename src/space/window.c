@@ -12,6 +12,7 @@
 #define RESERVE_BYTES_MIN ((size_t)512 << 20)
 #define REGION_BYTES      (UM_REGION_SLOTS << UM_SLOT_SHIFT)
 #define REGION_RECORDS    (UM_REGION_SLOTS << UM_SPAN_SHIFT)
+#define REGION_HOMES      (UM_REGION_SLOTS * sizeof(uintptr_t))
 #define PLACES            3
 
 #define FIXED_LAYOUT UM_TSAN /* its shadow covers only where the kernel usually maps */
@@ -27,21 +28,43 @@ static size_t table_bytes_for(size_t window_bytes) {
     return window_bytes >> (UM_SLOT_SHIFT - UM_SPAN_SHIFT);
 }
 
+/* With room for the home of nobody's before them. */
+static size_t homes_bytes_for(size_t window_bytes) {
+    return window_bytes / REGION_BYTES * REGION_HOMES + UM_SLOT_BYTES;
+}
+
+static size_t tables_bytes_for(size_t window_bytes) {
+    return table_bytes_for(window_bytes) + homes_bytes_for(window_bytes);
+}
+
 static int map_ours(uintptr_t at, size_t bytes) {
     return reserved ? um_os_remap_zero(at, bytes) : um_os_map_at(at, bytes);
+}
+
+/* Both or none. */
+static int map_tables(uintptr_t records, size_t record_bytes, uintptr_t homes, size_t home_bytes) {
+    int err = map_ours(records, record_bytes);
+    if (err)
+        return err;
+    err = map_ours(homes, home_bytes);
+    if (err && !reserved)
+        (void)um_os_unmap(records, record_bytes); /* to be found free again */
+    return err;
 }
 
 /* A place is good if nobody has anything in all of it: a window with a large foreign mapping ahead would
    end there. What others map later is gone around (open_locked's callers). */
 static int try_place(uintptr_t base, size_t bytes) {
-    uintptr_t table = base - table_bytes_for(bytes);
+    uintptr_t table = base - table_bytes_for(bytes), homes = base - tables_bytes_for(bytes) + UM_SLOT_BYTES;
+    uintptr_t nobody = um_round_down(homes - UM_HOME_OF_NOBODY_BYTES, um_os_page_bytes);
     int err;
-    if (!reserved && !um_os_seems_free(table, base + bytes - table))
+    if (!reserved && !um_os_seems_free(nobody, base + bytes - nobody))
         return EEXIST;
-    err = map_ours(table, REGION_RECORDS);
+    err = map_tables(table, REGION_RECORDS, nobody, homes + REGION_HOMES - nobody);
     if (err)
         return err;
     um_space_window.base = base;
+    um_space_window.homes = (char *)(homes - UM_HOME_OF_NOBODY_BYTES);
     um_space_window.table = (um_span *)table;
     regions_max = bytes / REGION_BYTES;
     return 0;
@@ -51,10 +74,10 @@ static int reserve_place(void) {
     uintptr_t at;
     size_t bytes;
     for (bytes = RESERVE_BYTES_MAX; bytes >= RESERVE_BYTES_MIN; bytes /= 2) {
-        size_t table = um_round_up(table_bytes_for(bytes), UM_SLOT_BYTES);
-        if (um_os_reserve(bytes + table + UM_SLOT_BYTES, &at) == 0) {
+        size_t tables = um_round_up(tables_bytes_for(bytes), UM_SLOT_BYTES);
+        if (um_os_reserve(bytes + tables + UM_SLOT_BYTES, &at) == 0) {
             reserved = true;
-            return try_place(um_round_up(at + table, UM_SLOT_BYTES), bytes);
+            return try_place(um_round_up(at + tables, UM_SLOT_BYTES), bytes);
         }
     }
     return ENOMEM;
@@ -75,10 +98,12 @@ int um_window_claim(unsigned node, size_t slots, size_t *first, size_t *count) {
     int err = 0;
     if (n > regions_max - from)
         return ENOMEM;
-    if (from + n > 1) { /* the first region's records came with the window */
+    if (from + n > 1) { /* the first region's records and homes came with the window */
         size_t skip = from == 0;
-        err = map_ours((uintptr_t)um_space_window.table + (from + skip) * REGION_RECORDS,
-                       (n - skip) * REGION_RECORDS);
+        uintptr_t homes = (uintptr_t)um_space_window.homes + UM_HOME_OF_NOBODY_BYTES;
+        err = map_tables((uintptr_t)um_space_window.table + (from + skip) * REGION_RECORDS,
+                         (n - skip) * REGION_RECORDS, homes + (from + skip) * REGION_HOMES,
+                         (n - skip) * REGION_HOMES);
     }
     if (err)
         return err;
@@ -97,5 +122,5 @@ int um_window_map(size_t first, size_t slots) {
 }
 
 size_t um_window_table_bytes(void) {
-    return um_max(regions_claimed, 1) * REGION_RECORDS;
+    return um_max(regions_claimed, 1) * (REGION_RECORDS + REGION_HOMES) + UM_HOME_OF_NOBODY_BYTES;
 }

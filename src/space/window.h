@@ -1,13 +1,13 @@
-/* window: the one range of addresses that umalloc uses, and the table of span records beside it. Neither is
-   reserved: each grows by mapping the next region where nobody else maps, so an idle process pays for what it
-   opened only, and limits on address space or locked memory see true figures. */
+/* window: the one range of addresses that umalloc uses, and the tables of span records and homes
+   beside it. None is reserved: each grows by mapping the next region where nobody else maps, so an idle
+   process pays for what it opened only, and limits on address space or locked memory see true figures. */
 #ifndef UM_WINDOW_H
 #define UM_WINDOW_H
 
 #include "space/span.h"
 
 /* What a node takes from the window at a time; all its records become readable with it. */
-#define UM_REGION_SLOTS ((size_t)4096) /* 256 MiB */
+#define UM_REGION_SLOTS ((size_t)8192) /* 512 MiB; their homes fill the largest page there is, 64 KiB */
 
 /* Idempotent. Nonzero: no place for a window. */
 UM_HIDDEN int um_window_init(void);

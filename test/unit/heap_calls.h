@@ -21,13 +21,10 @@ static inline void *give(size_t bytes) {
 static inline void take_back(void *p) {
     um_span *s = um_span_of(p);
     um_block *b = p;
-    if (s->owner == um_thread_id()) {
-        b->next = s->list;
-        b->self = (uintptr_t)b;
-        s->list = b;
-        if (--s->countdown == 0)
-            um_heap_event(s);
-    } else if (!um_remote_join(s, b)) {
+    um_home *m = um_home_at(um_window_offset(p));
+    if (*um_home_owner(m) == um_thread_id()) {
+        um_heap_free(m, b);
+    } else if (!um_remote_join(b)) {
         if (um_tls.heap || um_heap_get()) {
             um_remote_start(um_tls.heap, s, b);
         } else {
@@ -86,6 +83,11 @@ static inline size_t check_bin(const um_heap *h, unsigned c) {
     const um_span *s = bin->current;
     size_t empty = 0;
     cr_assert_not_null(s);
+    cr_assert(bin->source == &s->home || (um_bin_cached(bin) && bin->source == &bin->cache->home));
+    if (um_bin_cached(bin)) {
+        cr_assert_eq(bin->cache->owner, h->owner);
+        (void)um_cache_walk(bin->cache, UINT32_MAX);
+    }
     if (s != &um_span_none) {
         check_slab(h, s, c);
         cr_assert_eq(s->place, UM_PLACE_CURRENT);
@@ -108,7 +110,7 @@ static inline size_t check_bin(const um_heap *h, unsigned c) {
             check_slab(h, s, c);
             cr_assert_eq(s->place, UM_PLACE_FULL);
             cr_assert_eq(s->carved, s->capacity);
-            cr_assert_eq(local_blocks(s), s->mark - s->countdown);
+            cr_assert_eq(local_blocks(s), s->wake - s->countdown);
             cr_assert_lt(local_blocks(s), s->wake);
             s = s->next;
         } while (s != bin->full);
@@ -129,7 +131,7 @@ static inline void check_heap(const um_heap *h) {
     cr_assert_leq(h->keep_bytes, um_max(um_heap_cache_bytes, UM_KEEP_FIRST));
     if (h == um_tls.heap)
         for (unsigned i = 0; i < UM_SMALL_BINS; i++)
-            cr_assert_eq(um_tls.bins[i], h->bins[um_class_of(i * 16 + 1)].current, "bin %u", i);
+            cr_assert_eq(um_tls.bins[i], h->bins[um_class_of(i * 16 + 1)].source, "bin %u", i);
 }
 
 #endif

@@ -23,7 +23,7 @@ Test(registry, a_thread_has_one_heap) {
     cr_expect(um_tls.exited && !h->live);
     cr_expect_eq(h->pending, UM_PENDING_CLOSED);
     for (unsigned i = 0; i < UM_SMALL_BINS; i++)
-        cr_expect_eq(um_tls.bins[i], &um_span_none);
+        cr_expect_eq(um_tls.bins[i], &um_span_none.home);
 }
 
 static void *live_and_leave(void *arg) {

@@ -101,7 +101,7 @@ Test(stranded, a_current_slab_is_cut_anew) {
     last->mark = last->countdown = last->wake;
     last->carved = last->capacity; /* it looks full to its owner */
     last->list = um_slab_end(last);
-    um_heap_sync_tls(owner);
+    um_heap_show(owner, bin, &s->home);
     run_thread(free_and_purge, NULL);
     cr_assert(is_purged(s));
     for (int i = 0; i < 64; i++) {

@@ -6,6 +6,8 @@
 #include <errno.h>
 #include <string.h>
 
+enum { A_SLOT = sizeof(um_span) + sizeof(uintptr_t) }; /* bytes of the tables */
+
 static void start(void) {
     um_os_init();
 }
@@ -43,15 +45,18 @@ Test(window, claims_whole_regions_one_after_the_other) {
     cr_assert_eq(um_window_claim(0, 1, &first, &count), 0);
     cr_expect_eq(first, 0);
     cr_expect_eq(count, UM_REGION_SLOTS);
-    cr_expect_eq(um_window_table_bytes(), UM_REGION_SLOTS * sizeof(um_span));
+    cr_expect_eq(um_window_table_bytes(), UM_HOME_OF_NOBODY_BYTES + UM_REGION_SLOTS * A_SLOT);
     cr_assert_eq(um_window_claim(1, UM_REGION_SLOTS + 1, &next, &more), 0);
     cr_expect_eq(next, UM_REGION_SLOTS);
     cr_expect_eq(more, 2 * UM_REGION_SLOTS);
-    cr_expect_eq(um_window_table_bytes(), 3 * UM_REGION_SLOTS * sizeof(um_span));
+    cr_expect_eq(um_window_table_bytes(), UM_HOME_OF_NOBODY_BYTES + 3 * UM_REGION_SLOTS * A_SLOT);
     cr_expect_eq(um_space_window.opened_bytes, 3 * UM_REGION_SLOTS * UM_SLOT_BYTES);
     for (size_t i = 0; i < 3 * UM_REGION_SLOTS; i++) { /* every record is there, zeroed */
         const um_span *s = um_space_window.table + i;
+        const um_home *m = um_home_at(i << UM_SLOT_SHIFT);
         cr_assert(um_span_kind_of(s) == UM_SPAN_NONE && s->slots == 0, "%zu", i);
+        cr_assert((char *)m == um_space_window.homes && *um_home_owner((um_home *)m) == UM_ID_NOBODY, "%zu",
+                  i);
     }
 }
 

@@ -1,0 +1,254 @@
+/* The caches of hot classes. A program that frees and allocates in no order gets the block back that it freed
+   last, whichever slab it is of: no slab changes its place, and the block is still in the processor's cache.
+
+   Nothing counts the blocks in a cache: malloc has no instruction to spare for it. What bounds them is the
+   count of frees alone, in two lists. After `limit` frees the list, if it is not short, is set aside as
+   `rest`, and an empty one begun; malloc fetches the rest when it meets the list's end. If the rest was not
+   wanted until the next `limit` frees, more is freed than allocated: so many blocks go back to their slabs as
+   come in, the oldest first. Blocks in a cache count as in use with their slabs.
+
+   Blocks that follow each other in one slab are put back together. A program that frees so is done with the
+   slab: its next frees go to the slab itself, until it is current again.
+
+   Bounds: each list holds at most twice `limit` blocks. limit starts small; it doubles when as many were put
+   back and are wanted again, and at each turn that puts none back; at most half of the thread cache
+   (UMALLOC_THREAD_CACHE) a class. A cache that no slow path saw between two flushes of the heap goes back
+   whole, so that it does not pin the slabs of a class that the program has done with. */
+#include "heap/heap.h"
+#include "os/fatal.h"
+#include "space/space.h"
+
+#define FIRST_BYTES     16384u
+#define FIRST_MAX       16u
+#define LIMIT_MIN       2u
+#define LIMIT_MAX       1024u
+#define SHORT           8u  /* blocks; a list of fewer is not worth setting aside */
+#define PUT_BACK_BLOCKS 32u /* bounds the time of one look */
+#define RUN             8u  /* blocks of one slab in a row */
+
+static uint16_t clamp(size_t blocks, size_t most) {
+    return (uint16_t)um_max(LIMIT_MIN, um_min(blocks, most));
+}
+
+static uint16_t limit_min(const um_cache *k) {
+    return clamp(FIRST_BYTES / um_class_bytes[k->class_id], FIRST_MAX);
+}
+
+static uint16_t limit_max(const um_cache *k) {
+    return clamp(um_heap_cache_bytes / 2 / um_class_bytes[k->class_id], LIMIT_MAX);
+}
+
+static um_bin *bin_of(const um_cache *k) {
+    return &k->heap->bins[k->class_id];
+}
+
+static void count_frees(um_cache *k) {
+    uint32_t n = k->home.mark - k->home.countdown;
+    k->home.mark = k->home.countdown;
+    k->since += n;
+    bin_of(k)->frees += n;
+}
+
+static void restart(um_cache *k) {
+    uint32_t left = k->since < k->limit ? k->limit - k->since : 1;
+    count_frees(k);
+    k->home.mark = k->home.countdown = k->heap->armed ? (uint32_t)um_min(UM_HURRY, left) : left;
+}
+
+static void begin(um_cache *k) {
+    k->home.list = k->rest = &k->end;
+    k->since = k->gave = 0;
+    k->limit = limit_min(k);
+    restart(k);
+}
+
+void um_cache_open(um_heap *h, um_bin *bin) {
+    um_cache *k = bin->cache;
+    if (um_heap_cache_bytes == 0)
+        return;
+    if (!k && !(k = um_space_meta(h->node, sizeof *k)))
+        return; /* the class goes on without */
+    bin->cache = k;
+    k->home.place = UM_PLACE_CACHE;
+    k->heap = h;
+    k->class_id = bin->class_id;
+    atomic_store_explicit(&k->owner, h->owner, memory_order_relaxed); /* no slab has its home here yet */
+    begin(k);
+}
+
+void um_cache_close_all(um_heap *h) {
+    for (unsigned c = 0; c < UM_CLASSES; c++)
+        if (h->bins[c].cache)
+            h->bins[c].cache->limit = 0;
+}
+
+void um_cache_damaged(const um_cache *k, const void *block) {
+    const um_span *s = um_span_of(block);
+    if (s && um_span_kind_of(s) == UM_SPAN_SLAB)
+        um_slab_damaged(s, block);
+    um_fatal("freed memory was written to", block, um_class_bytes[k->class_id],
+             "a free-list link leads there");
+}
+
+static bool is_of_class(const um_cache *k, const um_span *s) {
+    return s && um_span_kind_of(s) == UM_SPAN_SLAB && s->class_id == k->class_id;
+}
+
+/* The slab of the next block on a list; `before` leads to it, or is NULL. */
+static um_span *slab_of(const um_cache *k, const um_block *b, const um_block *before) {
+    um_span *s = um_span_of(b);
+    if (um_likely(is_of_class(k, s)))
+        return s;
+    if (!before)
+        um_cache_damaged(k, b);
+    s = um_span_of(before);
+    if (b == um_slab_end(s))
+        um_fatal("double free", before, s->block_bytes, "it is on two free lists");
+    um_fatal("freed memory was written to", before, s->block_bytes, "its free-list link is damaged");
+}
+
+static void check_block(const um_span *s, const um_block *b) {
+    if (um_unlikely(!um_slab_is_block(s, b)))
+        um_fatal("invalid free", b, s->block_bytes, "not the start of a block");
+    if (um_unlikely(b->self != (uintptr_t)b))
+        um_slab_damaged(s, b);
+}
+
+/* Gives up to n blocks of a list back, those that follow each other in one slab at once. Returns what is left
+ * of the list. */
+static um_block *put_back(const um_cache *k, um_block *b, unsigned n) {
+    um_block *last = NULL;
+    while (n && b != &k->end) {
+        um_span *s = slab_of(k, b, last);
+        um_block *first = b;
+        bool current = s->place == UM_PLACE_CURRENT;
+        unsigned run = 0, most = current ? n : (unsigned)um_min(n, s->countdown);
+        if (um_unlikely((!current && s->place != UM_PLACE_FULL && s->place != UM_PLACE_AVAIL) || most == 0))
+            um_slab_damaged(s, b);
+        do {
+            check_block(s, b);
+            last = b;
+            b = b->next;
+        } while (++run < most && ((uintptr_t)b ^ (uintptr_t)first) < UM_SLOT_BYTES);
+        last->next = s->list;
+        s->list = first;
+        n -= run;
+        if (current)
+            continue;
+        if (run >= RUN)
+            um_home_set(s, &s->home);
+        s->mark -= run; /* the cache has counted them */
+        s->countdown -= run;
+        if (s->countdown == 0)
+            um_heap_event(&s->home);
+    }
+    return b;
+}
+
+/* Nothing is left, and slabs must serve. */
+static void widen(um_cache *k) {
+    size_t most = limit_max(k);
+    for (; k->gave >= k->limit && k->limit < most; k->limit = (uint16_t)um_min(2u * k->limit, most))
+        k->gave -= k->limit;
+    k->gave = 0;
+}
+
+bool um_cache_fetch(um_cache *k) {
+    k->stirred = true;
+    if (k->home.list == &k->end) {
+        if (k->rest == &k->end) {
+            widen(k);
+            return false;
+        }
+        k->home.list = k->rest;
+        k->rest = &k->end;
+    }
+    um_heap_show(k->heap, bin_of(k), &k->home);
+    return true;
+}
+
+static bool is_short(const um_cache *k) {
+    const um_block *b = k->home.list;
+    for (unsigned n = 0; n < SHORT; n++, b = b->next)
+        if (b == &k->end)
+            return true;
+    return false;
+}
+
+static void set_aside(um_cache *k) {
+    k->rest = k->home.list;
+    k->home.list = &k->end;
+    k->since = 0;
+}
+
+static void turn_over(um_cache *k) {
+    um_block *rest = k->rest;
+    if (rest == &k->end) {
+        k->limit = (uint16_t)um_min(2u * k->limit, limit_max(k));
+        if (is_short(k))
+            k->since = 0;
+        else
+            set_aside(k);
+        return;
+    }
+    k->rest = &k->end; /* a slab that empties may have the heap flush itself */
+    k->rest = put_back(k, rest, PUT_BACK_BLOCKS);
+    k->gave += PUT_BACK_BLOCKS;
+    if (k->rest == &k->end)
+        set_aside(k);
+    else
+        k->since = k->limit - (uint32_t)um_min(k->limit, PUT_BACK_BLOCKS);
+}
+
+void um_cache_event(um_cache *k) {
+    um_heap *h = k->heap;
+    um_bin *bin = bin_of(k);
+    count_frees(k);
+    k->stirred = true;
+    um_heap_tick(h);
+    h->armed = h->armed && um_space_uneasy();
+    if (bin->source != &k->home) {
+        um_heap_show(h, bin, &k->home); /* the slab's blocks can wait: these are warm */
+        k->since = 0;
+    } else if (k->since >= k->limit) {
+        turn_over(k);
+    }
+    restart(k);
+}
+
+void um_cache_hurry(um_cache *k) {
+    count_frees(k);
+    restart(k);
+}
+
+void um_cache_flush(um_cache *k) {
+    um_block *list = k->home.list, *rest = k->rest;
+    count_frees(k);
+    begin(k);
+    (void)put_back(k, list, UINT32_MAX);
+    (void)put_back(k, rest, UINT32_MAX);
+}
+
+void um_cache_flush_all(um_heap *h, bool only_idle) {
+    for (unsigned c = 0; c < UM_CLASSES; c++) {
+        um_bin *bin = &h->bins[c];
+        if (!um_bin_cached(bin))
+            continue;
+        if (!only_idle || !bin->cache->stirred)
+            um_cache_flush(bin->cache);
+        bin->cache->stirred = false;
+    }
+}
+
+static unsigned walk(const um_cache *k, const um_block *b, unsigned most) {
+    unsigned n = 0;
+    const um_block *before = NULL;
+    for (; n < most && b != &k->end; n++, before = b, b = b->next)
+        check_block(slab_of(k, b, before), b);
+    return n;
+}
+
+unsigned um_cache_walk(const um_cache *k, unsigned most) {
+    unsigned n = walk(k, k->home.list, most);
+    return n + walk(k, k->rest, most - n);
+}
