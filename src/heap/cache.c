@@ -229,14 +229,20 @@ void um_cache_flush(um_cache *k) {
     (void)put_back(k, rest, UINT32_MAX);
 }
 
+/* No free since the last look, nor so many mallocs that one took the slow path. */
+static bool is_idle(const um_cache *k) {
+    return !k->stirred && k->home.countdown == k->seen;
+}
+
 void um_cache_flush_all(um_heap *h, bool only_idle) {
     for (unsigned c = 0; c < UM_CLASSES; c++) {
         um_bin *bin = &h->bins[c];
         if (!um_bin_cached(bin))
             continue;
-        if (!only_idle || !bin->cache->stirred)
+        if (!only_idle || is_idle(bin->cache))
             um_cache_flush(bin->cache);
         bin->cache->stirred = false;
+        bin->cache->seen = bin->cache->home.countdown;
     }
 }
 

@@ -26,6 +26,7 @@ typedef struct um_cache {
     /* Other threads read the owner, as in a slab's record. */
     _Alignas(64) _Atomic(uintptr_t) owner;
     uint32_t gave; /* blocks put back that may be wanted again */
+    uint32_t seen; /* the countdown at the last look for idle caches */
 } um_cache;
 
 _Static_assert(offsetof(um_cache, owner) == UM_CACHE_LINE_BYTES, "um_home_owner finds it there");
@@ -155,7 +156,7 @@ UM_HIDDEN void um_cache_event(um_cache *k);
 UM_HIDDEN void um_cache_hurry(um_cache *k);
 /* Gives all blocks back to their slabs. */
 UM_HIDDEN void um_cache_flush(um_cache *k);
-/* The same for all caches, or for those that no slow path saw since the last call. */
+/* The same for all caches, or for those that were not used since the last call. */
 UM_HIDDEN void um_cache_flush_all(um_heap *h, bool only_idle);
 /* The heap has no owner any more. */
 UM_HIDDEN void um_cache_close_all(um_heap *h);
