@@ -12,7 +12,6 @@ enum { UM_SPACE_HUGE_AUTO, UM_SPACE_HUGE_OFF, UM_SPACE_HUGE_THP, UM_SPACE_HUGE_A
 /* All fields under `lock`, but the two atomics. */
 typedef struct um_space {
     um_lock lock;
-    uint8_t node;                        /* const after init */
     size_t first_slot;                   /* first ever opened */
     size_t open_slot, region_end;        /* fresh memory comes from here */
     size_t opened_slots, unmapped_slots; /* ever opened; of them given back with their addresses */
@@ -29,6 +28,24 @@ typedef struct um_space {
 } um_space;
 
 extern UM_HIDDEN um_space um_spaces[UM_NODES_MAX];
+/* A bit for each node that has opened memory. Written under the window lock; relaxed: who misses one that
+   opens just now finds nothing there to do. */
+extern UM_HIDDEN _Atomic(uint32_t) um_spaces_used;
+
+UM_INLINE bool um_space_is_used(unsigned node) {
+    return atomic_load_explicit(&um_spaces_used, memory_order_relaxed) >> node & 1;
+}
+
+/* The next space that is used, from sp on; NULL: none. */
+UM_INLINE um_space *um_space_used_from(um_space *sp) {
+    for (; sp < um_spaces + UM_NODES_MAX; sp++)
+        if (um_space_is_used((unsigned)(sp - um_spaces)))
+            return sp;
+    return NULL;
+}
+
+#define UM_EACH_SPACE(sp)                                                                                    \
+    for (um_space *sp = um_space_used_from(um_spaces); sp; sp = um_space_used_from(sp + 1))
 /* Active and dirty bytes of all spaces. Relaxed: a counter. */
 extern UM_HIDDEN _Atomic(size_t) um_space_footprint;
 

@@ -103,8 +103,7 @@ uint64_t um_space_tick(void) {
     if (now < due || !atomic_compare_exchange_strong_explicit(&next_tick_ms, &due, now + decay / 8 + 1,
                                                               memory_order_relaxed, memory_order_relaxed))
         return now;
-    for (unsigned i = 0; i < UM_NODES_MAX; i++) {
-        um_space *sp = &um_spaces[i];
+    UM_EACH_SPACE(sp) {
         size_t keep;
         um_lock_take(&sp->lock);
         if (now - sp->interval_ms >= decay) {
@@ -125,16 +124,15 @@ uint64_t um_space_tick(void) {
 
 bool um_space_trim(size_t keep_bytes) {
     bool any = false;
-    for (unsigned i = 0; i < UM_NODES_MAX; i++)
-        any |= purge(&um_spaces[i], keep_bytes, 0, true);
+    UM_EACH_SPACE(sp)
+    any |= purge(sp, keep_bytes, 0, true);
     return any;
 }
 
 /* Programs that start and end threads all the time want the memory again that the last ones left: what was
    missed of late is kept. */
 void um_space_trim_idle(void) {
-    for (unsigned i = 0; i < UM_NODES_MAX; i++) {
-        um_space *sp = &um_spaces[i];
+    UM_EACH_SPACE(sp) {
         size_t keep, before, after;
         um_lock_take(&sp->lock);
         keep = um_max(IDLE_FLOOR, (sp->active_slots << UM_SLOT_SHIFT) / 4);

@@ -17,6 +17,7 @@
 #define SLOTS_MAX           ((size_t)1 << 28)
 
 um_space um_spaces[UM_NODES_MAX];
+_Atomic(uint32_t) um_spaces_used;
 um_space_settings um_space_setting = {.decay_ms = 1000};
 _Atomic(size_t) um_space_footprint;
 _Atomic(uint64_t) um_space_now_ms;
@@ -33,8 +34,6 @@ int um_space_init(void) {
     if (um_space_window.table)
         return 0;
     um_os_init();
-    for (unsigned i = 0; i < UM_NODES_MAX; i++)
-        um_spaces[i].node = (uint8_t)i;
     return um_window_init();
 }
 
@@ -194,13 +193,16 @@ static void advise(um_space *sp, size_t first, size_t slots) {
 
 /* Makes `slots` fresh slots follow the open ones; they are one BUSY span with its length set. */
 static int open_locked(um_space *sp, size_t slots, um_span **out) {
+    unsigned node = (unsigned)(sp - um_spaces);
     um_span *s;
     int err;
     if (sp->region_end - sp->open_slot < slots) {
         size_t first, count;
         bool adjoins;
         um_lock_take(&window_lock);
-        err = um_window_claim(sp->node, slots, &first, &count);
+        err = um_window_claim(node, slots, &first, &count);
+        if (!err)
+            atomic_fetch_or_explicit(&um_spaces_used, 1u << node, memory_order_relaxed); /* see internal.h */
         um_lock_drop(&window_lock);
         if (err)
             return err;
@@ -217,7 +219,7 @@ static int open_locked(um_space *sp, size_t slots, um_span **out) {
     advise(sp, sp->open_slot, slots);
     s = um_space_window.table + sp->open_slot;
     s->slots = (uint32_t)slots;
-    s->node = sp->node;
+    s->node = (uint8_t)node;
     s->moved = 0;
     um_span_set_kind(s, UM_SPAN_BUSY);
     sp->open_slot += slots;
@@ -521,6 +523,9 @@ void *um_space_meta(unsigned node, size_t bytes) {
 
 void um_space_stat(unsigned node, um_space_stats *out) {
     um_space *sp = &um_spaces[node];
+    *out = (um_space_stats){.metadata = node == 0 ? um_window_table_bytes() + meta.total : 0};
+    if (!um_space_is_used(node))
+        return;
     um_lock_take(&sp->lock);
     out->mapped = (sp->opened_slots - sp->unmapped_slots) << UM_SLOT_SHIFT;
     out->unmapped = sp->unmapped_slots << UM_SLOT_SHIFT;
@@ -528,11 +533,12 @@ void um_space_stat(unsigned node, um_space_stats *out) {
     out->dirty = sp->dirty_bytes;
     out->peak = sp->peak_ever;
     um_lock_drop(&sp->lock);
-    out->metadata = node == 0 ? um_window_table_bytes() + meta.total : 0;
 }
 
 void um_space_each(unsigned node, void (*f)(const um_span *s, void *ctx), void *ctx) {
     um_space *sp = &um_spaces[node];
+    if (!um_space_is_used(node))
+        return;
     um_lock_take(&sp->lock);
     for (size_t i = sp->first_slot; i < sp->open_slot;) {
         const um_span *s = um_space_window.table + i;
