@@ -8,7 +8,9 @@
 #include "conf/options.h"
 #include "os/os.h"
 
-#define BUDGET_FLOOR    (4 * UM_MIB)
+#define BUDGET_FLOOR (4 * UM_MIB)
+#define SPARE_PART   8u /* of the recent peak: holes between blocks of many lengths, soon to be filled again \
+                         */
 #define IDLE_FLOOR      (UM_MIB)
 #define SPARSE_FLOOR    (256 * UM_KIB)
 #define SPARSE_PART     8u
@@ -36,7 +38,7 @@ size_t um_space_budget_locked(const um_space *sp) {
         return 0;
     if (um_space_setting.dirty_max)
         return um_space_setting.dirty_max;
-    return um_max(BUDGET_FLOOR, peak - um_min(active, peak));
+    return um_max(um_max(BUDGET_FLOOR, peak / SPARE_PART), peak - um_min(active, peak));
 }
 
 bool um_space_sparse(size_t dirty_bytes, size_t slots) {
