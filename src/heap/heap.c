@@ -477,10 +477,11 @@ um_block *um_heap_refill(um_heap *h, unsigned c) {
     bin->refills++;
     check_source(bin);
     tick(h);
-    warm(h, bin);
     h->untouched = NULL;
     if (!(um_bin_cached(bin) && um_cache_fetch(bin->cache)) && !find_slab(h, bin, &cut))
         return NULL;
+    if (!cut) /* a class that only grows is not hot: what a thread allocates once, it may free once */
+        warm(h, bin);
     b = bin->source->list;
     if (um_unlikely(!um_block_take(b)))
         um_slab_damaged(um_span_of(b), b);

@@ -135,6 +135,8 @@ static void give_all(um_heap *h, um_span **queue) {
 static void fold(um_heap *h) {
     for (unsigned c = 0; c < UM_CLASSES; c++) {
         um_class_stats *sum = &um_heap_past.classes[c];
+        if (h->bins[c].refills == 0) /* never used */
+            continue;
         sum->frees += h->bins[c].frees;
         sum->refills += h->bins[c].refills;
         sum->flushes += h->bins[c].flushes;
