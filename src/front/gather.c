@@ -8,7 +8,7 @@
 #include "slab/remote.h"
 #include "space/space.h"
 
-#define CACHED_MAX 4096u /* twice what a list of a cache may hold */
+#define CACHED_MAX 4096u /* more than a list of a cache holds */
 
 _Static_assert(UM_CLASSES <= UM_STATS_CLASSES_MAX, "a row for each class");
 
@@ -98,6 +98,8 @@ static __attribute__((no_sanitize("thread"))) void add_heap(um_heap *h, void *ct
     out->threads += h->fork_gen == um_heap_fork_gen;
     out->counters.remote_frees += h->remote_frees;
     out->counters.remote_batches += h->remote_batches;
+    out->counters.large_allocs += h->large_allocs;
+    out->counters.large_frees += h->large_frees;
     out->counters.large_cache_hits += h->large_hits;
     for (unsigned c = 0; c < UM_CLASSES; c++) {
         out->classes[c].frees += h->bins[c].frees;

@@ -1,19 +1,23 @@
 /* The caches of hot classes. A program that frees and allocates in no order gets the block back that it freed
    last, whichever slab it is of: no slab changes its place, and the block is still in the processor's cache.
 
-   Nothing counts the blocks in a cache: malloc has no instruction to spare for it. What bounds them is the
-   count of frees alone, in two lists. After `limit` frees the list, if it is not short, is set aside as
-   `rest`, and an empty one begun; malloc fetches the rest when it meets the list's end. If the rest was not
-   wanted until the next `limit` frees, more is freed than allocated: so many blocks go back to their slabs as
-   come in, the oldest first. Blocks in a cache count as in use with their slabs.
+   Nothing counts the blocks in a cache: malloc has no instruction to spare for it. Known are the frees, and
+   that a list is empty when malloc meets its end; from both follows `most`, a bound of the blocks. After
+   `limit` frees the list, if it is not short, is set aside as `rest`, and an empty one begun; malloc fetches
+   the rest when it meets the list's end. If the rest was not wanted until the next `limit` frees, more is
+   freed than allocated: two blocks of the rest go back to their slabs for each that comes in. If it was
+   wanted, but most is large, the blocks are counted, and what is too many goes back. Blocks in a cache count
+   as in use with their slabs.
 
    Blocks that follow each other in one slab are put back together. A program that frees so is done with the
    slab: its next frees go to the slab itself, until it is current again.
 
-   Bounds: each list holds at most twice `limit` blocks. limit starts small; it doubles when as many were put
-   back and are wanted again, and at each turn that puts none back; at most half of the thread cache
-   (UMALLOC_THREAD_CACHE) a class. A cache that no slow path saw between two flushes of the heap goes back
-   whole, so that it does not pin the slabs of a class that the program has done with. */
+   Bounds: where only frees come, each list holds at most twice `limit` blocks; where a heap shrinks slowly,
+   both together at most eight times as many. limit starts small. It doubles at each turn that puts none back,
+   and when as many were put back and are wanted again; it halves while as many went back and were not. At
+   most half of the thread cache (UMALLOC_THREAD_CACHE) is one class's limit. A cache that was not used
+   between two flushes of the heap goes back whole, so that it does not pin the slabs of a class that the
+   program has done with. */
 #include "heap/heap.h"
 #include "os/fatal.h"
 #include "space/space.h"
@@ -23,19 +27,20 @@
 #define LIMIT_MIN       2u
 #define LIMIT_MAX       1024u
 #define SHORT           8u  /* blocks; a list of fewer is not worth setting aside */
-#define PUT_BACK_BLOCKS 32u /* bounds the time of one look */
+#define PUT_BACK_BLOCKS 32u /* bounds the time of one look, */
 #define RUN             8u  /* blocks of one slab in a row */
+#define COUNT_FROM      8u  /* limits: to count takes a miss of the processor cache a block */
 
 static uint16_t clamp(size_t blocks, size_t most) {
     return (uint16_t)um_max(LIMIT_MIN, um_min(blocks, most));
 }
 
-static uint16_t limit_min(const um_cache *k) {
-    return clamp(FIRST_BYTES / um_class_bytes[k->class_id], FIRST_MAX);
-}
-
 static uint16_t limit_max(const um_cache *k) {
     return clamp(um_heap_cache_bytes / 2 / um_class_bytes[k->class_id], LIMIT_MAX);
+}
+
+static uint16_t limit_min(const um_cache *k) {
+    return (uint16_t)um_min(clamp(FIRST_BYTES / um_class_bytes[k->class_id], FIRST_MAX), limit_max(k));
 }
 
 static um_bin *bin_of(const um_cache *k) {
@@ -46,6 +51,7 @@ static void count_frees(um_cache *k) {
     uint32_t n = k->home.mark - k->home.countdown;
     k->home.mark = k->home.countdown;
     k->since += n;
+    k->most += n;
     bin_of(k)->frees += n;
 }
 
@@ -57,7 +63,7 @@ static void restart(um_cache *k) {
 
 static void begin(um_cache *k) {
     k->home.list = k->rest = &k->end;
-    k->since = k->gave = 0;
+    k->since = k->gave = k->most = 0;
     k->limit = limit_min(k);
     restart(k);
 }
@@ -114,15 +120,15 @@ static void check_block(const um_span *s, const um_block *b) {
         um_slab_damaged(s, b);
 }
 
-/* Gives up to n blocks of a list back, those that follow each other in one slab at once. Returns what is left
- * of the list. */
-static um_block *put_back(const um_cache *k, um_block *b, unsigned n) {
+/* Gives up to *left blocks of a list back, those that follow each other in one slab at once. Returns what
+   remains of the list, and in *left how many more it would have given. */
+static um_block *put_back(const um_cache *k, um_block *b, unsigned *left) {
     um_block *last = NULL;
-    while (n && b != &k->end) {
+    while (*left && b != &k->end) {
         um_span *s = slab_of(k, b, last);
         um_block *first = b;
         bool current = s->place == UM_PLACE_CURRENT;
-        unsigned run = 0, most = current ? n : (unsigned)um_min(n, s->countdown);
+        unsigned run = 0, most = (unsigned)um_min(*left, current ? s->carved : s->countdown);
         if (um_unlikely((!current && s->place != UM_PLACE_FULL && s->place != UM_PLACE_AVAIL) || most == 0))
             um_slab_damaged(s, b);
         do {
@@ -132,7 +138,7 @@ static um_block *put_back(const um_cache *k, um_block *b, unsigned n) {
         } while (++run < most && ((uintptr_t)b ^ (uintptr_t)first) < UM_SLOT_BYTES);
         last->next = s->list;
         s->list = first;
-        n -= run;
+        *left -= run;
         if (current)
             continue;
         if (run >= RUN)
@@ -143,6 +149,17 @@ static um_block *put_back(const um_cache *k, um_block *b, unsigned n) {
             um_heap_event(&s->home);
     }
     return b;
+}
+
+/* The list is taken out meanwhile: a slab that empties may have the heap flush its caches. */
+static unsigned put_back_from(um_cache *k, um_block **list, unsigned n) {
+    um_block *b = *list;
+    unsigned left = n;
+    *list = &k->end;
+    *list = put_back(k, b, &left);
+    k->gave += n - left;
+    k->most -= (uint32_t)um_min(k->most, n - left);
+    return n - left;
 }
 
 /* Nothing is left, and slabs must serve. */
@@ -156,10 +173,13 @@ static void widen(um_cache *k) {
 bool um_cache_fetch(um_cache *k) {
     k->stirred = true;
     if (k->home.list == &k->end) {
+        restart(k);
         if (k->rest == &k->end) {
+            k->most = 0;
             widen(k);
             return false;
         }
+        k->most = k->rest_most;
         k->home.list = k->rest;
         k->rest = &k->end;
     }
@@ -167,37 +187,80 @@ bool um_cache_fetch(um_cache *k) {
     return true;
 }
 
+/* Blocks on a list, of which there are no more than `most`, and none is met twice. */
+static unsigned walk(const um_cache *k, const um_block *b, uint32_t most) {
+    const um_block *before = NULL;
+    uint32_t n = 0;
+    for (; b != &k->end; before = b, b = b->next) {
+        const um_span *s = slab_of(k, b, before);
+        check_block(s, b);
+        if (um_unlikely(n++ == most))
+            um_fatal("double free", b, s->block_bytes, "it is on the free list twice");
+    }
+    return n;
+}
+
+unsigned um_cache_walk(const um_cache *k) {
+    uint32_t most = k->most + (k->home.mark - k->home.countdown), n = walk(k, k->home.list, most);
+    return n + walk(k, k->rest, most - n);
+}
+
+/* As um_cache_walk where nothing is set aside, with fewer checks: it is part of steady use. */
+static uint32_t count(const um_cache *k) {
+    const um_block *b = k->home.list, *before = NULL;
+    uint32_t n = 0;
+    for (; b != &k->end && n <= k->most; n++, before = b, b = b->next)
+        if (um_unlikely(!um_window_holds(um_window_offset(b))))
+            (void)slab_of(k, b, before);
+    return n;
+}
+
 static bool is_short(const um_cache *k) {
-    const um_block *b = k->home.list;
-    for (unsigned n = 0; n < SHORT; n++, b = b->next)
+    const um_block *b = k->home.list, *before = NULL;
+    for (unsigned n = 0; n < SHORT; n++, before = b, b = b->next) {
         if (b == &k->end)
             return true;
+        (void)slab_of(k, b, before);
+    }
     return false;
 }
 
 static void set_aside(um_cache *k) {
     k->rest = k->home.list;
+    k->rest_most = k->most;
     k->home.list = &k->end;
     k->since = 0;
 }
 
-static void turn_over(um_cache *k) {
-    um_block *rest = k->rest;
-    if (rest == &k->end) {
-        k->limit = (uint16_t)um_min(2u * k->limit, limit_max(k));
-        if (is_short(k))
-            k->since = 0;
-        else
-            set_aside(k);
-        return;
-    }
-    k->rest = &k->end; /* a slab that empties may have the heap flush itself */
-    k->rest = put_back(k, rest, PUT_BACK_BLOCKS);
-    k->gave += PUT_BACK_BLOCKS;
-    if (k->rest == &k->end)
+static void put_rest_back(um_cache *k) {
+    unsigned n = put_back_from(k, &k->rest, PUT_BACK_BLOCKS);
+    k->rest_most -= (uint32_t)um_min(k->rest_most, n);
+    if (k->gave >= k->limit)
+        k->limit = (uint16_t)um_max(k->limit / 2u, limit_min(k));
+    if (k->rest == &k->end) {
         set_aside(k);
-    else
-        k->since = k->limit - (uint32_t)um_min(k->limit, PUT_BACK_BLOCKS);
+    } else {
+        k->since = k->limit - (uint32_t)um_min(k->limit, PUT_BACK_BLOCKS / 2);
+    }
+}
+
+/* Nothing is set aside: it was wanted, or never was. */
+static void turn_over(um_cache *k) {
+    if (is_short(k)) {
+        k->most = SHORT;
+        k->since = 0;
+    } else {
+        if (k->most > COUNT_FROM * k->limit) {
+            uint32_t n = count(k);
+            k->most = n > k->most ? um_cache_walk(k) : n; /* more than there can be: the walk tells why */
+            if (k->most > 2u * k->limit)
+                (void)put_back_from(
+                    k, &k->home.list,
+                    (unsigned)um_min(k->most - k->limit, um_max(k->limit / 2u, 2 * PUT_BACK_BLOCKS)));
+        }
+        set_aside(k);
+    }
+    k->limit = (uint16_t)um_min(2u * k->limit, limit_max(k));
 }
 
 void um_cache_event(um_cache *k) {
@@ -211,7 +274,10 @@ void um_cache_event(um_cache *k) {
         um_heap_show(h, bin, &k->home); /* the slab's blocks can wait: these are warm */
         k->since = 0;
     } else if (k->since >= k->limit) {
-        turn_over(k);
+        if (k->rest == &k->end)
+            turn_over(k);
+        else
+            put_rest_back(k);
     }
     restart(k);
 }
@@ -223,10 +289,15 @@ void um_cache_hurry(um_cache *k) {
 
 void um_cache_flush(um_cache *k) {
     um_block *list = k->home.list, *rest = k->rest;
+    unsigned left;
     count_frees(k);
+    left = k->most + 1; /* one more than there are: then it goes round in a ring */
     begin(k);
-    (void)put_back(k, list, UINT32_MAX);
-    (void)put_back(k, rest, UINT32_MAX);
+    list = put_back(k, list, &left);
+    if (um_likely(list == &k->end))
+        list = put_back(k, rest, &left);
+    if (um_unlikely(left == 0))
+        um_fatal("double free", list, um_class_bytes[k->class_id], "it is on the free list twice");
 }
 
 /* No free since the last look, nor so many mallocs that one took the slow path. */
@@ -244,17 +315,4 @@ void um_cache_flush_all(um_heap *h, bool only_idle) {
         bin->cache->stirred = false;
         bin->cache->seen = bin->cache->home.countdown;
     }
-}
-
-static unsigned walk(const um_cache *k, const um_block *b, unsigned most) {
-    unsigned n = 0;
-    const um_block *before = NULL;
-    for (; n < most && b != &k->end; n++, before = b, b = b->next)
-        check_block(slab_of(k, b, before), b);
-    return n;
-}
-
-unsigned um_cache_walk(const um_cache *k, unsigned most) {
-    unsigned n = walk(k, k->home.list, most);
-    return n + walk(k, k->rest, most - n);
 }

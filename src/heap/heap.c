@@ -459,15 +459,18 @@ static bool find_slab(um_heap *h, um_bin *bin, bool *cut) {
     return true;
 }
 
+static UM_COLD _Noreturn void source_damaged(const um_bin *bin, const um_block *b) {
+    if (bin->source->place == UM_PLACE_CACHE)
+        um_cache_damaged(bin->cache, b);
+    um_slab_damaged(bin->current, b);
+}
+
 /* malloc met the end of its source's list, or a block without its mark. */
 static void check_source(const um_bin *bin) {
     const um_block *b = bin->source->list;
-    if (bin->source->place == UM_PLACE_CACHE) {
-        if (um_unlikely(b != &bin->cache->end))
-            um_cache_damaged(bin->cache, b);
-    } else if (um_unlikely(b != um_slab_end(bin->current))) {
-        um_slab_damaged(bin->current, b);
-    }
+    const um_block *end = bin->source->place == UM_PLACE_CACHE ? &bin->cache->end : um_slab_end(bin->current);
+    if (um_unlikely(b != end))
+        source_damaged(bin, b);
 }
 
 um_block *um_heap_refill(um_heap *h, unsigned c) {
@@ -484,7 +487,7 @@ um_block *um_heap_refill(um_heap *h, unsigned c) {
         warm(h, bin);
     b = bin->source->list;
     if (um_unlikely(!um_block_take(b)))
-        um_slab_damaged(um_span_of(b), b);
+        source_damaged(bin, b);
     bin->source->list = b->next;
     /* Blocks of a page and more are cut one at a time, so what was just cut is what is handed out. */
     if (cut && bin->current->bytes == 0 && bin->current->block_bytes >= um_os_page_bytes)
@@ -509,8 +512,8 @@ void um_heap_check_lists(const um_heap *h, unsigned blocks) {
     for (unsigned c = 0; c < UM_CLASSES; c++) {
         const um_bin *bin = &h->bins[c];
         const um_span *s = bin->current;
-        if (um_bin_cached(bin))
-            blocks -= um_cache_walk(bin->cache, blocks);
+        if (um_bin_cached(bin) && bin->cache->most < blocks)
+            blocks -= (unsigned)um_min(blocks, um_cache_walk(bin->cache));
         if (s == &um_span_none || s->carved > blocks)
             continue;
         (void)um_slab_walk(s, &tail);

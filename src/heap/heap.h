@@ -25,8 +25,10 @@ typedef struct um_cache {
     bool stirred;         /* a slow path saw it of late */
     /* Other threads read the owner, as in a slab's record. */
     _Alignas(64) _Atomic(uintptr_t) owner;
-    uint32_t gave; /* blocks put back that may be wanted again */
-    uint32_t seen; /* the countdown at the last look for idle caches */
+    uint32_t most;      /* blocks in both lists are no more than this and the frees since */
+    uint32_t rest_most; /* likewise, of those set aside */
+    uint32_t gave;      /* blocks put back that may be wanted again */
+    uint32_t seen;      /* the countdown at the last look for idle caches */
 } um_cache;
 
 _Static_assert(offsetof(um_cache, owner) == UM_CACHE_LINE_BYTES, "um_home_owner finds it there");
@@ -39,7 +41,7 @@ typedef struct um_bin {
     um_cache *cache;  /* NULL until the class is hot; never given back */
     uint64_t frees;   /* blocks that came back */
     uint32_t refills, flushes;
-    uint8_t heat;     /* slow paths seen; a class is hot from UM_HOT on */
+    uint8_t heat;     /* refills that cut nothing, and looks; a class is hot from UM_HOT on */
     uint8_t class_id; /* const */
 } um_bin;
 
@@ -68,7 +70,7 @@ typedef struct um_heap {
     size_t keep_bytes;                      /* most of it: grows when what was given back is wanted again */
     bool gave_back;                         /* an empty slab, since the last one was fetched */
     um_span *oldest_empty, *youngest_empty; /* by age_next, age_prev */
-    uint64_t remote_frees, remote_batches, large_hits; /* folded at exit */
+    uint64_t remote_frees, remote_batches, large_allocs, large_frees, large_hits; /* folded at exit */
     const void
         *untouched; /* the last block, if it was cut from memory that reads as zero but for its links */
     um_span *large[UM_LARGE_CACHE]; /* free large spans, oldest first */
@@ -160,8 +162,8 @@ UM_HIDDEN void um_cache_flush(um_cache *k);
 UM_HIDDEN void um_cache_flush_all(um_heap *h, bool only_idle);
 /* The heap has no owner any more. */
 UM_HIDDEN void um_cache_close_all(um_heap *h);
-/* Blocks in the cache, at most `most`; aborts where a link is damaged. */
-UM_HIDDEN unsigned um_cache_walk(const um_cache *k, unsigned most);
+/* Blocks in the cache; aborts where a link is damaged or a block is met twice. */
+UM_HIDDEN unsigned um_cache_walk(const um_cache *k);
 /* The block at the head of the cache fails its mark. */
 UM_HIDDEN _Noreturn void um_cache_damaged(const um_cache *k, const void *block);
 

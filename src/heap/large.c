@@ -63,7 +63,7 @@ void *um_large_alloc(um_heap *h, size_t bytes, size_t align, bool *zeroed) {
     atomic_store_explicit(&s->owner, UM_ID_NOBODY,
                           memory_order_relaxed); /* nobody holds an address in it yet */
     um_span_set_kind(s, UM_SPAN_LARGE);
-    UM_COUNT_ADD(large_allocs, 1);
+    h->large_allocs++;
     return um_span_start(s);
 }
 
@@ -74,7 +74,10 @@ bool um_large_zero(void *p) {
 
 void um_large_free(um_heap *h, um_span *s) {
     size_t bytes = (size_t)s->slots << UM_SLOT_SHIFT;
-    UM_COUNT_ADD(large_frees, 1);
+    if (h)
+        h->large_frees++;
+    else
+        UM_COUNT_ADD(large_frees, 1);
     if (!h || s->slots > CACHED_SLOTS_MAX || s->moved || bytes > um_heap_cache_bytes / 2) {
         um_space_free(s, s->bytes);
         if (h)

@@ -143,8 +143,10 @@ static void fold(um_heap *h) {
     }
     UM_COUNT_ADD(remote_frees, h->remote_frees);
     UM_COUNT_ADD(remote_batches, h->remote_batches);
+    UM_COUNT_ADD(large_allocs, h->large_allocs);
+    UM_COUNT_ADD(large_frees, h->large_frees);
     UM_COUNT_ADD(large_cache_hits, h->large_hits);
-    h->remote_frees = h->remote_batches = h->large_hits = 0;
+    h->remote_frees = h->remote_batches = h->large_allocs = h->large_frees = h->large_hits = 0;
 }
 
 void um_heap_exit(um_heap *h) {
@@ -225,8 +227,8 @@ void um_heap_unlock_all(void) {
    threads is written, no more: each becomes an orphan when the child first frees a block of it. */
 static void disown(const um_span *s, void *me) {
     um_home *m = um_home_at(um_span_index(s) << UM_SLOT_SHIFT);
-    if (um_span_kind_of(s) == UM_SPAN_SLAB &&
-        atomic_load_explicit(um_home_owner(m), memory_order_relaxed) != (uintptr_t)me) /* single thread */
+    uintptr_t owner = atomic_load_explicit(um_home_owner(m), memory_order_relaxed); /* single thread */
+    if (um_span_kind_of(s) == UM_SPAN_SLAB && owner != UM_ID_NOBODY && owner != (uintptr_t)me)
         um_home_set(s, NULL);
 }
 

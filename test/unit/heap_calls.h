@@ -86,7 +86,7 @@ static inline size_t check_bin(const um_heap *h, unsigned c) {
     cr_assert(bin->source == &s->home || (um_bin_cached(bin) && bin->source == &bin->cache->home));
     if (um_bin_cached(bin)) {
         cr_assert_eq(bin->cache->owner, h->owner);
-        (void)um_cache_walk(bin->cache, UINT32_MAX);
+        (void)um_cache_walk(bin->cache);
     }
     if (s != &um_span_none) {
         check_slab(h, s, c);

@@ -17,7 +17,7 @@ static um_bin *bin(void) {
 }
 
 static unsigned cached(void) {
-    return um_cache_walk(bin()->cache, UINT32_MAX);
+    return um_cache_walk(bin()->cache);
 }
 
 static void give_many(unsigned n) {
@@ -30,6 +30,13 @@ static void take_scattered(unsigned n, unsigned stride) {
     for (unsigned first = 0; first < stride; first++)
         for (unsigned i = first; i < n; i += stride)
             take_back(blocks[i]);
+}
+
+static uint64_t random_state = 88172645463325252ull;
+
+static size_t random_below(size_t n) {
+    random_state ^= random_state << 13, random_state ^= random_state >> 7, random_state ^= random_state << 17;
+    return random_state % n;
 }
 
 static void start(void) {
@@ -55,14 +62,13 @@ Test(cache, the_last_freed_comes_first_from_whatever_slab) {
 }
 
 Test(cache, replacing_at_random_stays_off_the_slow_path) {
-    uint64_t x = 88172645463325252ull;
     uint32_t before;
     for (unsigned round = 0; round < 2; round++) {
         before = bin()->refills;
         for (unsigned i = 0; i < 100000; i++) {
-            x ^= x << 13, x ^= x >> 7, x ^= x << 17;
-            take_back(blocks[x % MANY]);
-            blocks[x % MANY] = give(BYTES);
+            size_t k = random_below(MANY);
+            take_back(blocks[k]);
+            blocks[k] = give(BYTES);
         }
     }
     cr_expect_leq(bin()->refills - before, 200, "%u", bin()->refills - before);
@@ -71,7 +77,7 @@ Test(cache, replacing_at_random_stays_off_the_slow_path) {
 
 Test(cache, holds_a_bounded_part_of_what_is_freed) {
     take_scattered(MANY, 128);
-    cr_expect_leq(cached(), 4u * bin()->cache->limit);
+    cr_expect_leq(cached(), 6u * bin()->cache->limit);
     cr_expect_geq(cached(), 1);
     check_heap(heap());
     um_cache_flush(bin()->cache);
@@ -80,6 +86,38 @@ Test(cache, holds_a_bounded_part_of_what_is_freed) {
     um_heap_flush_empty(heap());
     cr_expect_leq(count_slabs().slabs, 1, "the current one");
     um_space_check();
+}
+
+/* The heap shrinks while it is in use: three frees for each two mallocs. */
+Test(cache, stays_bounded_while_a_heap_shrinks) {
+    um_heap_cache_bytes = 256 * BYTES; /* a limit of 128 at most */
+    for (unsigned live = MANY; live > 100;) {
+        for (unsigned i = 0; i < 5; i++) {
+            if (i % 2 == 0) {
+                size_t k = random_below(live);
+                take_back(blocks[k]);
+                blocks[k] = blocks[--live];
+            } else {
+                cr_assert_not_null(blocks[live++] = give(BYTES));
+            }
+        }
+        if (live % 64 == 0)
+            cr_assert_leq(cached(), 6u * 128, "%u", cached());
+    }
+    check_heap(heap());
+}
+
+Test(cache, stays_bounded_after_it_was_wide) {
+    um_heap_cache_bytes = 256 * BYTES;
+    for (unsigned i = 0; i < 100000; i++) {
+        size_t k = random_below(MANY);
+        take_back(blocks[k]);
+        blocks[k] = give(BYTES);
+    }
+    cr_expect_eq(bin()->cache->limit, 128);
+    take_scattered(MANY, 128);
+    cr_expect_leq(cached(), 6u * 128, "%u", cached());
+    check_heap(heap());
 }
 
 Test(cache, frees_in_order_soon_bypass_it) {
@@ -156,6 +194,41 @@ Test(cache, double_free_is_found_when_it_goes_back) {
     expect_death(free_twice_and_flush, blocks[0],
                  "umalloc: double free: 0x%zx (512-byte block, it is on two free lists)\n",
                  (size_t)blocks[0]);
+}
+
+static void free_twice_in_a_row_and(void (*then)(void)) {
+    void *p = give(BYTES);
+    take_back(p);
+    take_back(p);
+    then();
+}
+
+static void flush(void) {
+    um_cache_flush(bin()->cache);
+}
+
+static void look_at_the_end(void) {
+    um_heap_check_lists(heap(), UINT32_MAX);
+}
+
+static void ring_and_flush(void *unused) {
+    (void)unused;
+    free_twice_in_a_row_and(flush);
+}
+
+static void ring_and_end(void *unused) {
+    (void)unused;
+    free_twice_in_a_row_and(look_at_the_end);
+}
+
+Test(cache, a_ring_of_one) {
+    char text[256];
+    int status = dies_status(ring_and_flush, NULL, text, sizeof text);
+    cr_expect(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+    cr_expect_not_null(strstr(text, "umalloc: double free: 0x"), "%s", text);
+    status = dies_status(ring_and_end, NULL, text, sizeof text);
+    cr_expect(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+    cr_expect_not_null(strstr(text, "umalloc: double free: 0x"), "%s", text);
 }
 
 static void free_middle_and_flush(void *p) {
