@@ -8,7 +8,7 @@
 #include "slab/remote.h"
 #include "space/space.h"
 
-#define CACHED_MAX 4096u /* more than a list of a cache holds */
+#define CACHED_MAX (UM_CACHE_LIMITS * UM_CACHE_LIMIT_MAX) /* a list of a cache holds no more */
 
 _Static_assert(UM_CLASSES <= UM_STATS_CLASSES_MAX, "a row for each class");
 
@@ -71,12 +71,17 @@ static __attribute__((no_sanitize("thread"))) void add_span(const um_span *s, vo
     }
 }
 
-/* Blocks in a cache, which its owner may be changing: bounded, and never outside the window. */
-static __attribute__((no_sanitize("thread", "address"))) unsigned count_cached(const um_block *b) {
+/* Blocks in a cache, which its owner may be changing: a link may be what the program wrote into a block that
+   was handed out meanwhile. It is followed only into slabs of the class, which stay mapped: the node is
+   paused. */
+static __attribute__((no_sanitize("thread", "address"))) unsigned count_cached(const um_cache *k,
+                                                                               const um_block *b) {
     unsigned n = 0;
-    while (n < CACHED_MAX && um_span_of(b) && ((uintptr_t)b & 15) == 0 && b->self == (uintptr_t)b) {
-        n++;
-        b = b->next;
+    for (; n < CACHED_MAX; n++, b = b->next) {
+        const um_span *s = um_span_of(b);
+        if (!s || um_span_kind_of(s) != UM_SPAN_SLAB || s->class_id != k->class_id ||
+            ((uintptr_t)b & (sizeof *b - 1)) != 0 || b->self != (uintptr_t)b)
+            break;
     }
     return n;
 }
@@ -84,7 +89,10 @@ static __attribute__((no_sanitize("thread", "address"))) unsigned count_cached(c
 /* They were counted as in use with their slabs. */
 static __attribute__((no_sanitize("thread"))) void add_cache(const um_cache *k, um_class_row *row,
                                                              um_stats *out) {
-    unsigned n = count_cached(k->home.list) + count_cached(k->rest);
+    unsigned n;
+    um_space_pause(k->heap->node);
+    n = count_cached(k, k->home.list) + count_cached(k, k->rest);
+    um_space_resume(k->heap->node);
     n = (unsigned)um_min(n, row->live);
     row->live -= n;
     row->frees += k->home.mark - k->home.countdown;

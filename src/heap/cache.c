@@ -25,18 +25,17 @@
 #define FIRST_BYTES     16384u
 #define FIRST_MAX       16u
 #define LIMIT_MIN       2u
-#define LIMIT_MAX       1024u
-#define SHORT           8u  /* blocks; a list of fewer is not worth setting aside */
-#define PUT_BACK_BLOCKS 32u /* bounds the time of one look, */
-#define RUN             8u  /* blocks of one slab in a row */
-#define COUNT_FROM      8u  /* limits: to count takes a miss of the processor cache a block */
+#define SHORT           8u                    /* blocks; a list of fewer is not worth setting aside */
+#define PUT_BACK_BLOCKS 16u                   /* bounds the time of most looks */
+#define RUN             8u                    /* blocks of one slab in a row */
+#define COUNT_FROM      (UM_CACHE_LIMITS - 1) /* to count takes a miss of the processor cache a block */
 
 static uint16_t clamp(size_t blocks, size_t most) {
     return (uint16_t)um_max(LIMIT_MIN, um_min(blocks, most));
 }
 
 static uint16_t limit_max(const um_cache *k) {
-    return clamp(um_heap_cache_bytes / 2 / um_class_bytes[k->class_id], LIMIT_MAX);
+    return clamp(um_heap_cache_bytes / 2 / um_class_bytes[k->class_id], UM_CACHE_LIMIT_MAX);
 }
 
 static uint16_t limit_min(const um_cache *k) {

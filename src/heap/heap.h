@@ -148,6 +148,9 @@ UM_INLINE void um_heap_free(um_home *m, um_block *b) {
 
 /* --- cache.c: the caches of hot classes --- */
 
+#define UM_CACHE_LIMIT_MAX 1024u
+#define UM_CACHE_LIMITS    9u /* a cache holds less than so many limits */
+
 /* The class became hot. */
 UM_HIDDEN void um_cache_open(um_heap *h, um_bin *bin);
 /* Makes malloc take from the cache, if it has blocks. */

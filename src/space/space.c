@@ -551,6 +551,14 @@ void um_space_each(unsigned node, void (*f)(const um_span *s, void *ctx), void *
     um_lock_drop(&sp->lock);
 }
 
+void um_space_pause(unsigned node) {
+    um_lock_take(&um_spaces[node].lock);
+}
+
+void um_space_resume(unsigned node) {
+    um_lock_drop(&um_spaces[node].lock);
+}
+
 void um_space_lock_all(void) {
     um_lock_take(&meta.lock);
     for (unsigned i = 0; i < UM_NODES_MAX; i++)

@@ -64,6 +64,9 @@ UM_INLINE bool um_space_uneasy(void) {
 
 /* Calls f for each span, under the space's lock. */
 UM_HIDDEN void um_space_each(unsigned node, void (*f)(const um_span *s, void *ctx), void *ctx);
+/* Between the two no span of the node is taken or given back: whose kind is SLAB stays mapped. */
+UM_HIDDEN void um_space_pause(unsigned node);
+UM_HIDDEN void um_space_resume(unsigned node);
 UM_HIDDEN void um_space_stat(unsigned node, um_space_stats *out);
 /* Under all locks of the layer, for fork. */
 UM_HIDDEN void um_space_lock_all(void);
