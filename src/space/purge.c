@@ -1,5 +1,5 @@
 /* Giving memory back. Two rules: active + dirty never exceeds what the program itself needed within the last
-   interval (its recent peak of active), unless what is dirty is little beside that (an eighth, or a floor);
+   interval (its recent peak of active), unless what is dirty is little beside that (a quarter, or a floor);
    this is enforced where spans are freed or taken. And what lay dirty for decay_ms goes whatever the budget,
    when some thread comes by (um_space_tick). MADV_DONTNEED, because MADV_FREE'd pages still count as
    resident. The call happens outside the lock on a span that is marked BUSY, so that nobody takes or merges
@@ -9,10 +9,8 @@
 #include "conf/options.h"
 #include "os/os.h"
 
-#define BUDGET_FLOOR (4 * UM_MIB)
-#define SPARE_PART                                                                                           \
-    8u /* of the recent peak: holes between blocks of many lengths, soon to be filled again                  \
-        */
+#define BUDGET_FLOOR    (4 * UM_MIB)
+#define SPARE_PART      4u /* of the recent peak: holes of many lengths, soon filled again */
 #define IDLE_FLOOR      (UM_MIB)
 #define SPARSE_FLOOR    (256 * UM_KIB)
 #define SPARSE_PART     8u
