@@ -78,7 +78,7 @@ void um_large_free(um_heap *h, um_span *s) {
         h->large_frees++;
     else
         UM_COUNT_ADD(large_frees, 1);
-    if (!h || s->slots > CACHED_SLOTS_MAX || s->moved || bytes > um_heap_cache_bytes / 2) {
+    if (!h || s->slots > CACHED_SLOTS_MAX || s->moved || s->cut || bytes > um_heap_cache_bytes / 2) {
         um_space_free(s, s->bytes);
         if (h)
             um_heap_tick(h);

@@ -366,6 +366,7 @@ um_span *um_space_alloc(unsigned node, size_t slots, size_t align_slots, bool *z
         return NULL;
     s->moved = 0;
     s->full = 0;
+    s->cut = 0;
     if (zeroed)
         *zeroed = s->state != UM_DIRTY;
     return s;
@@ -462,6 +463,7 @@ void um_space_shrink(um_span *s, size_t new_slots) {
     resize_active_locked(sp, s->slots, new_slots);
     resize_active_locked(sp, 0, slots);
     s->slots = (uint32_t)new_slots;
+    s->cut = 1;
     tail->slots = slots;
     um_lock_drop(&sp->lock);
     tail->node = s->node;
@@ -478,6 +480,7 @@ um_span *um_space_move(um_span *s, size_t new_slots, size_t used_bytes) {
     if (new_slots > SLOTS_MAX || !(t = alloc_once(sp, new_slots, 1, true)))
         return NULL;
     t->full = 0;
+    t->cut = 0;
     t->moved = 1;
     if (um_os_move(from, used_bytes, (uintptr_t)um_span_start(t)) != 0) {
         um_space_free(

@@ -83,6 +83,7 @@ typedef struct um_span {
     uint32_t slots; /* length; in a tail of a free span too */
     uint16_t wake;  /* slab: local frees after which a full one is worth using again; const while a slab */
     uint8_t full;   /* slab: all its blocks were cut, so its memory counts as used (um_space_note_full) */
+    uint8_t cut;    /* large: its end was given back; not cached when freed, so that the two join again */
     struct um_span *next, *prev; /* heap's queue, orphan list, or the space's bin */
     union {
         struct {

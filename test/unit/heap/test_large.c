@@ -213,3 +213,15 @@ Test(large, limit) {
     give_back(p);
     cr_expect_not_null(take(10 * UM_MIB, 16, &zeroed));
 }
+
+Test(large, what_was_cut_joins_its_rest_again) {
+    for (int round = 0; round < 20; round++) {
+        unsigned char *p = take_filled(16 * UM_SLOT_BYTES);
+        for (size_t slots = 8; slots; slots /= 2)
+            cr_assert_eq(um_large_resize(heap, um_span_of(p), slots * UM_SLOT_BYTES), p);
+        give_back(p);
+        cr_assert_eq(heap->large_count, 0);
+    }
+    cr_expect_eq(um_count.purges, 0, "one hole of sixteen slots serves every round");
+    um_space_check();
+}
