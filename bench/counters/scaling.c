@@ -116,9 +116,10 @@ static void drain(size_t first, size_t count, size_t share) {
     }
 }
 
+/* Steady: the warm-up is long enough for the live set to have seen its highest counts of each size. */
 static void local(size_t index) {
     worker *w = &workers[index];
-    replace(w, w, 8 * LIVE);
+    replace(w, w, 64 * LIVE);
     cores_meet();
     replace(w, w, operations);
     cores_done(operations);
