@@ -255,7 +255,7 @@ static void turn_over(um_cache *k) {
             if (k->most > 2u * k->limit)
                 (void)put_back_from(
                     k, &k->home.list,
-                    (unsigned)um_min(k->most - k->limit, um_max(k->limit / 2u, 2 * PUT_BACK_BLOCKS)));
+                    (unsigned)um_min(k->most - k->limit, um_max(k->limit / 2u, 4 * PUT_BACK_BLOCKS)));
         }
         set_aside(k);
     }
