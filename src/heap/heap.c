@@ -20,8 +20,7 @@
 #define KEEPER_BYTES 8192u
 #define TICK_EVERY   16u
 #define FLUSH_EVERY  256u
-#define GROWTH_TICKS                                                                                         \
-    16u /* a slab of fresh memory counts as so many: what idle classes hold may spare the next */
+#define GROWTH_TICKS 16u /* a slab of fresh memory counts as so many: idle classes may spare the next */
 
 size_t um_heap_cache_bytes = UM_MIB;
 

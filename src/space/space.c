@@ -233,8 +233,8 @@ static bool grow_locked(um_space *sp, size_t slots) {
     size_t more = um_max(slots, um_min(um_max(sp->opened_slots / 4, GROW_SLOTS_MIN), GROW_SLOTS_MAX));
     um_span *s;
     int err = open_locked(sp, more, &s);
-    for (int i = 0; err == EEXIST && i < FOREIGN_REGIONS_MAX;
-         i++) { /* somebody maps there: go on behind the region */
+    /* Somebody maps there: go on behind the region. */
+    for (int i = 0; err == EEXIST && i < FOREIGN_REGIONS_MAX; i++) {
         sp->open_slot = sp->region_end;
         err = open_locked(sp, more, &s);
     }
@@ -483,8 +483,8 @@ um_span *um_space_move(um_span *s, size_t new_slots, size_t used_bytes) {
     t->cut = 0;
     t->moved = 1;
     if (um_os_move(from, used_bytes, (uintptr_t)um_span_start(t)) != 0) {
-        um_space_free(
-            t, 0); /* as moved: kernels unmap the target before they find that the source will not do */
+        /* As moved: kernels unmap the target before they find that the source will not do. */
+        um_space_free(t, 0);
         return NULL;
     }
     whole = map_anew(from, (size_t)s->slots << UM_SLOT_SHIFT) == 0;

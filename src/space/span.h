@@ -118,9 +118,9 @@ _Static_assert(offsetof(um_span, slots) == sizeof(um_home), "the home's fields a
 typedef struct um_window {
     uintptr_t base;               /* const after init */
     _Atomic(size_t) opened_bytes; /* grows; relaxed: who holds a block's address has seen it */
-    char *
-        homes; /* const after init: a home of nobody's, then the distance from here to its home for each slot.
-                  A slot without one has 0, as fresh memory reads, and so leads to the home of nobody's */
+    /* const after init: a home of nobody's, then the distance from here to its home for each slot. A slot
+       without one has 0, as fresh memory reads, and so leads to the home of nobody's. */
+    char *homes;
     um_span *table; /* const after init */
 } um_window;
 
