@@ -217,8 +217,8 @@ UM_HIDDEN void um_stranded_forget(um_heap *h);
 
 /* Blocks of orphans that came back, by class; written under the orphan lock, read racily by the report. */
 extern UM_HIDDEN uint64_t um_orphan_frees[UM_CLASSES];
-/* Takes a slab out of its heap at thread exit. */
-UM_HIDDEN void um_orphan_give(um_heap *h, um_span *s);
+/* Makes orphans of slabs of the heap that are in none of its queues: a list by `next`. */
+UM_HIDDEN void um_orphan_give_all(um_heap *h, um_span *s);
 /* Takes over an orphan of the class with free blocks, or NULL. The slab's list is set, it is in no queue. */
 UM_HIDDEN um_span *um_orphan_adopt(um_heap *h, unsigned class_id);
 /* After blocks or the token came back to an orphan: lists it, or gives it back when it is empty. */
@@ -233,6 +233,8 @@ extern UM_HIDDEN um_lock um_orphan_lock;
 UM_HIDDEN um_heap *um_heap_get(void);
 /* The first heap made: the main thread's. */
 UM_HIDDEN bool um_heap_is_first(const um_heap *h);
+/* Makes orphans of all the heap's slabs. It has been flushed, and has no slab after. */
+UM_HIDDEN void um_heap_hand_over(um_heap *h);
 /* Hands over everything; the calling thread has no heap after. */
 UM_HIDDEN void um_heap_exit(um_heap *h);
 /* The heap for threads past their exit, locked by the caller of the two. */

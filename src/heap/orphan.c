@@ -11,6 +11,8 @@
 #include "slab/remote.h"
 #include "space/space.h"
 
+#define BATCH 16u /* slabs that change hands under one hold of the lock */
+
 um_lock um_orphan_lock; /* rank: before any space lock */
 
 /* Slabs with free blocks; under the lock. */
@@ -36,11 +38,26 @@ static void unlist_locked(um_span *s) {
     atomic_fetch_sub_explicit(&listed_count[s->class_id], 1, memory_order_relaxed); /* hint */
 }
 
+/* A slab that loses its owner, and its local list. */
+typedef struct leaver {
+    um_span *s;
+    um_block *tail;
+    unsigned local;
+    bool empty; /* to be given back */
+} leaver;
+
+/* Only the owner changes the list, so it is walked before the lock is taken. */
+static leaver leaver_of(um_span *s) {
+    leaver l = {.s = s};
+    l.local = um_slab_walk(s, &l.tail);
+    return l;
+}
+
 /* Turns an owned slab into an orphan. Its local list goes to the word, before what remote threads put there.
  */
-static bool orphan_locked(um_bin *bin, um_span *s) {
-    um_block *tail;
-    unsigned local = um_slab_walk(s, &tail), sum;
+static void orphan_locked(um_bin *bin, const leaver *l) {
+    um_span *s = l->s;
+    unsigned local = l->local, sum;
     uint64_t w = atomic_load_explicit(&s->remote, memory_order_acquire), next; /* A4: pairs with R1 */
     um_home_set(s, NULL);
     atomic_store_explicit(&s->owner, UM_ID_NOBODY,
@@ -48,7 +65,7 @@ static bool orphan_locked(um_bin *bin, um_span *s) {
     do {
         um_block *head = local ? s->list : um_remote_head(s, w);
         if (local)
-            tail->next = um_remote_head(s, w);
+            l->tail->next = um_remote_head(s, w);
         sum = local + um_remote_count(w);
         if (sum > s->carved)
             um_fatal("double free", head, s->block_bytes, "more blocks came back than the slab has");
@@ -68,31 +85,17 @@ static bool orphan_locked(um_bin *bin, um_span *s) {
     s->listed = 0;
     s->next = s->prev = NULL;
     atomic_store_explicit(&s->heap, NULL, memory_order_release); /* R3: pairs with A3 */
-    return sum != 0 || (w & UM_REMOTE_PURGED);
 }
 
-void um_orphan_give(um_heap *h, um_span *s) {
-    bool some;
-    UM_COUNT_ADD(slabs_orphaned, 1);
-    um_lock_take(&um_orphan_lock);
-    some = orphan_locked(&h->bins[s->class_id], s);
-    um_lock_drop(&um_orphan_lock);
-    if (some)
-        um_orphan_look(s);
-}
-
-void um_orphan_look(um_span *s) {
-    bool empty = false;
-    uint64_t w;
-    um_lock_take(&um_orphan_lock);
-    w = atomic_load_explicit(&s->remote, memory_order_acquire); /* A4 */
+/* Lists an orphan that has free blocks. True: all its blocks are there, it is the caller's to give back. */
+static bool look_locked(um_span *s) {
+    uint64_t w = atomic_load_explicit(&s->remote, memory_order_acquire); /* A4 */
+    bool empty;
     /* Meanwhile others may have adopted the slab, emptied it, given it back: then it is no orphan, or a new
        one that is listed already or rightly gets listed here. The kind and the flag change under the lock
        only while an orphan. */
-    if (um_span_kind_of(s) != UM_SPAN_SLAB || !(w & UM_REMOTE_ORPHAN)) {
-        um_lock_drop(&um_orphan_lock);
-        return;
-    }
+    if (um_span_kind_of(s) != UM_SPAN_SLAB || !(w & UM_REMOTE_ORPHAN))
+        return false;
     if (w & UM_REMOTE_PURGED) { /* nothing is cut; see forget_blocks */
         s->carved = 0;
         s->bytes = (w & UM_REMOTE_KEPT) ? UM_SLOT_BYTES : 0;
@@ -108,9 +111,35 @@ void um_orphan_look(um_span *s) {
     } else if (!s->listed && um_remote_count(w)) {
         list_locked(s);
     }
+    return empty;
+}
+
+void um_orphan_look(um_span *s) {
+    bool empty;
+    um_lock_take(&um_orphan_lock);
+    empty = look_locked(s);
     um_lock_drop(&um_orphan_lock);
     if (empty)
         um_space_free(s, um_slab_touched(s));
+}
+
+void um_orphan_give_all(um_heap *h, um_span *s) {
+    while (s) {
+        leaver batch[BATCH];
+        unsigned n = 0;
+        for (; s && n < BATCH; s = s->next)
+            batch[n++] = leaver_of(s);
+        UM_COUNT_ADD(slabs_orphaned, n);
+        um_lock_take(&um_orphan_lock);
+        for (unsigned i = 0; i < n; i++) {
+            orphan_locked(&h->bins[batch[i].s->class_id], &batch[i]);
+            batch[i].empty = look_locked(batch[i].s);
+        }
+        um_lock_drop(&um_orphan_lock);
+        for (unsigned i = 0; i < n; i++)
+            if (batch[i].empty)
+                um_space_free(batch[i].s, um_slab_touched(batch[i].s));
+    }
 }
 
 um_span *um_orphan_adopt(um_heap *h, unsigned c) {
@@ -144,7 +173,7 @@ um_span *um_orphan_adopt(um_heap *h, unsigned c) {
 
 void um_orphan_salvage(um_span *s) {
     um_heap *h;
-    bool some = false;
+    leaver left = {.empty = false};
     um_lock_take(&um_orphan_lock);
     h = atomic_load_explicit(&s->heap, memory_order_relaxed); /* under the lock */
     if (h && h->fork_gen != um_heap_fork_gen) {
@@ -154,9 +183,11 @@ void um_orphan_salvage(um_span *s) {
         /* Its owner may have been about to take the first block: that one is handed out, to nobody. */
         if (s->list != um_slab_end(s) && s->list->self == 0)
             s->list = s->list->next;
-        some = orphan_locked(NULL, s);
+        left = leaver_of(s);
+        orphan_locked(NULL, &left);
+        left.empty = look_locked(s);
     }
     um_lock_drop(&um_orphan_lock);
-    if (some)
-        um_orphan_look(s);
+    if (left.empty)
+        um_space_free(s, um_slab_touched(s));
 }

@@ -124,12 +124,31 @@ um_heap *um_heap_get(void) {
     return h;
 }
 
-static void give_all(um_heap *h, um_span **queue) {
-    while (*queue) {
-        um_span *s = *queue;
-        um_queue_remove(queue, s);
-        um_orphan_give(h, s);
+/* The slabs of a queue, then those of the list. */
+static um_span *unqueue(um_span **queue, um_span *list) {
+    um_span *first = *queue;
+    if (!first)
+        return list;
+    first->prev->next = list;
+    *queue = NULL;
+    return first;
+}
+
+void um_heap_hand_over(um_heap *h) {
+    um_span *list = NULL;
+    for (unsigned c = 0; c < UM_CLASSES; c++) {
+        um_bin *bin = &h->bins[c];
+        um_span *s = bin->current;
+        bin->current = &um_span_none;
+        um_heap_show(h, bin, &um_span_none.home);
+        if (s != &um_span_none) {
+            s->next = list;
+            list = s;
+        }
+        list = unqueue(&bin->avail, unqueue(&bin->full, list));
     }
+    um_orphan_give_all(h, list);
+    um_cache_close_all(h);
 }
 
 static void fold(um_heap *h) {
@@ -160,17 +179,7 @@ void um_heap_exit(um_heap *h) {
      */
     um_heap_drain(h, atomic_exchange_explicit(&h->pending, UM_PENDING_CLOSED, memory_order_acq_rel));
     um_heap_flush_empty(h); /* draining may have emptied slabs */
-    for (unsigned c = 0; c < UM_CLASSES; c++) {
-        um_bin *bin = &h->bins[c];
-        um_span *s = bin->current;
-        bin->current = &um_span_none;
-        bin->source = &um_span_none.home;
-        if (s != &um_span_none)
-            um_orphan_give(h, s);
-        give_all(h, &bin->avail);
-        give_all(h, &bin->full);
-    }
-    um_cache_close_all(h);
+    um_heap_hand_over(h);
     um_lock_take(&registry);
     fold(h);
     forget_owner(h);

@@ -1,7 +1,8 @@
 /* A model of remote frees, thread exit, orphans, adoption and release. It mirrors, step by shared step,
 
      push, deliver, push_pending     um_remote_push, um_remote_deliver, push_pending    src/heap/remote.c
-     orphan_give, look, adopt        um_orphan_give, um_orphan_look, um_orphan_adopt    src/heap/orphan.c
+     orphan_give, look, look_locked  um_orphan_give_all, um_orphan_look, look_locked    src/heap/orphan.c
+     adopt                           um_orphan_adopt                                    src/heap/orphan.c
      drain, became_empty, next_slab  um_heap_drain, became_empty, next_slab             src/heap/heap.c
      purge_slab, visitor             purge_slab, um_stranded_purge                      src/heap/stranded.c
      leave                           um_heap_exit, open_heap                            src/heap/registry.c
@@ -132,18 +133,23 @@ bit orphan_lock;
 #define token_kept(s) slab[s].pending
 #endif
 
-/* um_orphan_look: the one read of the word decides */
+/* The one read of the word decides. */
+inline look_locked(s) {
+    if
+    :: !is_orphan(s) -> skip
+    :: is_orphan(s) && slab[s].blocks == (slab[s].purged -> 0 : ALL) && !token_kept(s) && !slab[s].busy ->
+        must_be_idle(s, (slab[s].purged -> ALL : slab[s].blocks));
+        slab[s].listed = 0;
+        give_back(s)
+    :: else -> slab[s].listed = slab[s].listed || slab[s].blocks != 0
+    fi
+}
+
+/* um_orphan_look */
 inline look(s) {
     atomic {
         orphan_lock == 0;
-        if
-        :: !is_orphan(s) -> skip
-        :: is_orphan(s) && slab[s].blocks == (slab[s].purged -> 0 : ALL) && !token_kept(s) && !slab[s].busy ->
-            must_be_idle(s, (slab[s].purged -> ALL : slab[s].blocks));
-            slab[s].listed = 0;
-            give_back(s)
-        :: else -> slab[s].listed = slab[s].listed || slab[s].blocks != 0
-        fi
+        look_locked(s)
     }
 }
 
@@ -273,7 +279,7 @@ inline drain() {
     s = 0
 }
 
-/* um_orphan_give */
+/* um_orphan_give_all, for one slab: orphan_locked, then look_locked */
 inline orphan_give(s) {
     atomic {
         orphan_lock == 0;
@@ -287,17 +293,13 @@ inline orphan_give(s) {
         next_epoch(s);
         slab[s].list = 0;
         slab[s].place = ORPHAN;
-        slab[s].listed = 0;
-        any = slab[s].blocks != 0 || slab[s].purged
+        slab[s].listed = 0
     };
+    slab[s].heap = 0;
     atomic {
-        slab[s].heap = 0;
+        look_locked(s);
         orphan_lock = 0
-    };
-    if
-    :: any -> any = 0; look(s)
-    :: else -> skip
-    fi
+    }
 }
 
 /* um_orphan_adopt: the slab goes to s, 0 if there is none */

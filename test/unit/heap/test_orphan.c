@@ -171,7 +171,8 @@ Test(orphan, a_late_look_harms_nothing) {
     um_orphan_look(s);
     cr_expect_eq(um_span_kind_of(s), UM_SPAN_SLAB);
     cr_expect_not(s->listed);
-    um_orphan_give(um_tls.heap, s);
+    s->next = NULL;
+    um_orphan_give_all(um_tls.heap, s);
     cr_expect(s->listed);
     for (unsigned i = 0; i < 40; i++)
         push(i);
