@@ -22,7 +22,12 @@
     X(large_cache_hits, "large allocations served by the thread cache")                                      \
     X(realloc_in_place, "large reallocations that grew or shrank in place")                                  \
     X(realloc_moved, "large reallocations moved by mremap")                                                  \
-    X(failed_allocs, "allocations answered with NULL")
+    X(failed_allocs, "allocations answered with NULL")                                                       \
+    X(numa_migrations, "heaps that followed their thread to another node")                                   \
+    X(numa_remote_spans, "spans taken from another node than the wanted one")                                \
+    X(numa_policy_errors, "regions left to first touch, their policy refused")                               \
+    X(hugetlb_fallbacks, "requests of explicit huge pages served by ordinary ones")                          \
+    X(huge_wanted_bytes, "bytes that huge pages were asked for")
 
 typedef struct um_counters {
 #define X(id, help) _Atomic(uint64_t) id;

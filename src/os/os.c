@@ -6,6 +6,8 @@
 #define _GNU_SOURCE
 #endif
 #include "os/os.h"
+#include "os/kernel.h"
+#include "os/numa.h"
 
 #include <elf.h>
 #include <errno.h>
@@ -16,7 +18,6 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <time.h>
 
 #ifndef MAP_FIXED_NOREPLACE
@@ -30,47 +31,13 @@ um_os_call_counts um_os_calls;
 /* relaxed: a counter, nobody synchronises on it */
 #define UM_OS_COUNT(id) ((void)atomic_fetch_add_explicit(&um_os_calls.id, 1, memory_order_relaxed))
 
-/* Result as the kernel gives it: -4095..-1 are negated errno values. */
-static long kernel(long nr, long a, long b, long c, long d, long e, long f) {
-    long ret;
-#if defined(__x86_64__)
-    register long r10 __asm__("r10") = d;
-    register long r8 __asm__("r8") = e;
-    register long r9 __asm__("r9") = f;
-    __asm__ volatile("syscall"
-                     : "=a"(ret)
-                     : "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
-                     : "rcx", "r11", "memory");
-#elif defined(__aarch64__)
-    register long x8 __asm__("x8") = nr;
-    register long x0 __asm__("x0") = a;
-    register long x1 __asm__("x1") = b;
-    register long x2 __asm__("x2") = c;
-    register long x3 __asm__("x3") = d;
-    register long x4 __asm__("x4") = e;
-    register long x5 __asm__("x5") = f;
-    __asm__ volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5) : "memory");
-    ret = x0;
-#else
-#error "umalloc knows the system call convention of x86-64 and arm64 only"
-#endif
-    return ret;
-}
-
-static bool failed(long ret) {
-    return (unsigned long)ret >= (unsigned long)-4095;
-}
-
-static int error_of(long ret) {
-    return failed(ret) ? (int)-ret : 0;
-}
-
 void um_os_init(void) {
     struct rlimit lim = {RLIM_INFINITY, RLIM_INFINITY};
     if (um_os_page_bytes)
         return;
     (void)kernel(SYS_prlimit64, 0, RLIMIT_AS, 0, (long)&lim, 0, 0); /* unreadable: taken as unlimited */
     um_os_space_limited = lim.rlim_cur != RLIM_INFINITY;
+    um_os_numa_init();
     um_os_page_bytes = getauxval(AT_PAGESZ);
 }
 
@@ -194,6 +161,18 @@ int um_os_create(const char *path) {
                        0644, 0, 0);
 }
 
+int um_os_open(const char *path) {
+    return (int)kernel(SYS_openat, AT_FDCWD, (long)path, O_RDONLY | O_CLOEXEC | O_NOCTTY, 0, 0, 0);
+}
+
+long um_os_read(int fd, char *into, size_t n) {
+    long ret;
+    do
+        ret = kernel(SYS_read, fd, (long)into, (long)n, 0, 0, 0);
+    while (ret == -EINTR);
+    return ret;
+}
+
 int um_os_dup_high(int fd) {
     struct rlimit lim = {1024, 1024};
     long low;
@@ -219,11 +198,12 @@ int um_os_file_id(int fd, uint64_t id[2]) {
 size_t um_os_resident(void) {
     char text[128];
     size_t pages = 0, i = 0;
-    long n, fd = kernel(SYS_openat, AT_FDCWD, (long)"/proc/self/statm", O_RDONLY | O_CLOEXEC, 0, 0, 0);
-    if (failed(fd))
+    int fd = um_os_open("/proc/self/statm");
+    long n;
+    if (fd < 0)
         return 0;
-    n = kernel(SYS_read, fd, (long)text, sizeof text - 1, 0, 0, 0);
-    um_os_close((int)fd);
+    n = um_os_read(fd, text, sizeof text - 1);
+    um_os_close(fd);
     if (n <= 0)
         return 0;
     text[n] = 0;

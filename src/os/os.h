@@ -51,6 +51,10 @@ UM_HIDDEN bool um_os_secure(void); /* AT_SECURE */
 UM_HIDDEN int um_os_write(int fd, const char *bytes, size_t n);
 /* fd >= 0, or a negated errno value. Truncates or creates (0644), close-on-exec, never follows into a tty. */
 UM_HIDDEN int um_os_create(const char *path);
+/* fd >= 0, or a negated errno value. For reading, close-on-exec. */
+UM_HIDDEN int um_os_open(const char *path);
+/* Bytes read, 0 at the end, or a negated errno value; retries EINTR. */
+UM_HIDDEN long um_os_read(int fd, char *into, size_t n);
 /* Duplicate with close-on-exec and a high number; or a negated errno value. */
 UM_HIDDEN int um_os_dup_high(int fd);
 UM_HIDDEN void um_os_close(int fd);
