@@ -38,7 +38,8 @@ static new_handler handler_now(void) {
 static UM_COLD void *retry(size_t bytes, size_t align) {
     for (;;) {
         new_handler handler;
-        void *p = align ? um_front_alloc_aligned(align, bytes) : um_front_alloc(bytes);
+        /* from the start: the handler may have freed blocks of this class */
+        void *p = align ? um_front_aligned(align, bytes) : um_front_malloc(bytes);
         if (p)
             return p;
         handler = handler_now();
@@ -62,23 +63,10 @@ static UM_NOINLINE void *new_slow(size_t bytes) {
     return p;
 }
 
-/* As um_front_malloc, with another way out. */
-#define FAST_OR(slow)                                                                                        \
-    do {                                                                                                     \
-        if (um_likely(bytes - 1 < UM_SMALL_MAX)) {                                                           \
-            um_home *m = um_tls.bins[(bytes - 1) >> 4];                                                      \
-            um_block *b = m->list;                                                                           \
-            if (um_likely(um_block_take(b))) {                                                               \
-                m->list = b->next;                                                                           \
-                return b;                                                                                    \
-            }                                                                                                \
-        }                                                                                                    \
-        return slow;                                                                                         \
-    } while (0)
-
 UM_EXPORT void *new_plain(size_t bytes) __asm__("_Znwm");
 UM_EXPORT void *new_plain(size_t bytes) {
-    FAST_OR(new_slow(bytes));
+    void *p = um_front_take(bytes);
+    return um_likely(p != NULL) ? p : new_slow(bytes);
 }
 
 /* A handler may throw, and nothrow must catch that, which C cannot: the runtime's own nothrow form can, and
@@ -101,12 +89,13 @@ static UM_NOINLINE void *new_nothrow_slow(size_t bytes, const void *tag) {
 
 UM_EXPORT void *new_nothrow(size_t bytes, const void *tag) __asm__("_ZnwmRKSt9nothrow_t");
 UM_EXPORT void *new_nothrow(size_t bytes, const void *tag) {
-    FAST_OR(new_nothrow_slow(bytes, tag));
+    void *p = um_front_take(bytes);
+    return um_likely(p != NULL) ? p : new_nothrow_slow(bytes, tag);
 }
 
 UM_EXPORT void *new_aligned(size_t bytes, size_t align) __asm__("_ZnwmSt11align_val_t");
 UM_EXPORT void *new_aligned(size_t bytes, size_t align) {
-    void *p = um_front_alloc_aligned(align, bytes);
+    void *p = um_front_aligned(align, bytes);
     if (um_unlikely(!p) && !(p = retry(bytes, align)))
         no_memory(bytes);
     return p;
@@ -115,7 +104,7 @@ UM_EXPORT void *new_aligned(size_t bytes, size_t align) {
 UM_EXPORT void *new_aligned_nothrow(size_t bytes, size_t align,
                                     const void *tag) __asm__("_ZnwmSt11align_val_tRKSt9nothrow_t");
 UM_EXPORT void *new_aligned_nothrow(size_t bytes, size_t align, const void *tag) {
-    void *p = um_front_alloc_aligned(align, bytes);
+    void *p = um_front_aligned(align, bytes);
     return um_likely(p != NULL) ? p : retry_nothrow(bytes, align, tag);
 }
 

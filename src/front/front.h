@@ -28,7 +28,8 @@ UM_HIDDEN void um_front_exit_init(void);
 /* In the child of fork, after the locks were reset. */
 UM_HIDDEN void um_front_exit_child(void);
 
-UM_INLINE void *um_front_malloc(size_t bytes) {
+/* A small block of a list at hand, or NULL. */
+UM_INLINE void *um_front_take(size_t bytes) {
     /* Compared before anything is added: SIZE_MAX must not wrap, and 0 goes the slow way. */
     size_t n = bytes - 1;
     if (um_likely(n < UM_SMALL_MAX)) {
@@ -39,7 +40,21 @@ UM_INLINE void *um_front_malloc(size_t bytes) {
             return b;
         }
     }
-    return um_front_alloc(bytes);
+    return NULL;
+}
+
+UM_INLINE void *um_front_malloc(size_t bytes) {
+    void *p = um_front_take(bytes);
+    return um_likely(p != NULL) ? p : um_front_alloc(bytes);
+}
+
+/* align is a power of two. Blocks lie at multiples of their size from an aligned start. The size of a class
+   is a multiple of its step, a power of two; where that is less than align, a multiple of align is a class of
+   its own, and else every class thereabouts is a multiple of align. A sum that wraps is 0, which is not
+   small. */
+UM_INLINE void *um_front_aligned(size_t align, size_t bytes) {
+    void *p = um_front_take(um_round_up(bytes, align));
+    return um_likely(p != NULL) ? p : um_front_alloc_aligned(align, bytes);
 }
 
 UM_INLINE void um_front_free(void *p) {

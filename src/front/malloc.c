@@ -23,16 +23,11 @@ static UM_COLD void *out_of_memory(void) {
 }
 
 static void *alloc_from(um_heap *h, size_t bytes, size_t align, bool *zeroed) {
-    unsigned c;
     bytes = um_max(bytes, 1);
     if (um_max(bytes, align) > UM_MEDIUM_MAX)
         return um_large_alloc(h, bytes, align, zeroed);
     *zeroed = false;
-    c = um_class_of(align > ALIGN_MIN ? um_round_up(bytes, align) : bytes);
-    /* Blocks lie at multiples of their size from an aligned start; a power of two ends the search. */
-    while (um_class_bytes[c] & (align - 1))
-        c++;
-    return um_heap_alloc(h, c);
+    return um_heap_alloc(h, um_class_of(um_round_up(bytes, align))); /* see um_front_aligned */
 }
 
 /* Any size, any thread. */
@@ -87,8 +82,11 @@ UM_NOINLINE void *um_front_alloc_zeroed(size_t bytes) {
 }
 
 UM_NOINLINE void *um_front_alloc_aligned(size_t align, size_t bytes) {
+    size_t whole = um_round_up(bytes, align);
     bool zeroed;
-    return alloc(bytes, um_max(align, ALIGN_MIN), &zeroed);
+    if (um_likely(align <= UM_MEDIUM_MAX && whole - 1 < UM_MEDIUM_MAX))
+        return um_front_alloc(whole);
+    return alloc(bytes, align, &zeroed);
 }
 
 static UM_COLD _Noreturn void bad_pointer(const void *p, const um_span *s, const char *what) {
@@ -182,12 +180,10 @@ UM_EXPORT void *calloc(size_t n, size_t size) {
     if (um_unlikely(__builtin_mul_overflow(n, size, &bytes)))
         return out_of_memory();
     if (um_likely(bytes - 1 < INLINE_ZERO)) {
-        um_home *m = um_tls.bins[(bytes - 1) >> 4];
-        um_block *b = m->list;
-        if (um_likely(um_block_take(b))) {
-            m->list = b->next;
-            zero_small(b, bytes);
-            return b;
+        void *p = um_front_take(bytes);
+        if (um_likely(p != NULL)) {
+            zero_small(p, bytes);
+            return p;
         }
     }
     return um_front_alloc_zeroed(bytes);
@@ -242,7 +238,7 @@ UM_EXPORT void *memalign(size_t align, size_t bytes) {
         return out_of_memory();
     if (!um_is_pow2(align)) /* as glibc: the next power of two */
         align = align < 2 ? 1 : (size_t)2 << um_log2_floor(align);
-    return um_front_alloc_aligned(align, bytes);
+    return um_front_aligned(align, bytes);
 }
 
 UM_EXPORT void *aligned_alloc(size_t align, size_t bytes) {
@@ -250,33 +246,35 @@ UM_EXPORT void *aligned_alloc(size_t align, size_t bytes) {
         errno = EINVAL;
         return NULL;
     }
-    return um_front_alloc_aligned(align, bytes);
+    return um_front_aligned(align, bytes);
 }
 
 UM_EXPORT int posix_memalign(void **out, size_t align, size_t bytes) {
-    int before = errno;
     void *p;
     if (!um_is_pow2(align) || align % sizeof(void *))
         return EINVAL;
-    p = um_front_alloc_aligned(align, bytes);
-    errno = before; /* the error is the result */
-    if (!p)
-        return ENOMEM;
+    p = um_front_take(um_round_up(bytes, align)); /* see um_front_aligned */
+    if (um_unlikely(!p)) {
+        int before = errno;
+        p = um_front_alloc_aligned(align, bytes);
+        errno = before; /* the error is the result */
+        if (!p)
+            return ENOMEM;
+    }
     *out = p;
     return 0;
 }
 
 UM_EXPORT void *valloc(size_t bytes) {
     um_os_init();
-    return um_front_alloc_aligned(um_os_page_bytes, bytes);
+    return um_front_aligned(um_os_page_bytes, bytes);
 }
 
 UM_EXPORT void *pvalloc(size_t bytes) {
     um_os_init();
     if (bytes > PTRDIFF_MAX)
         return out_of_memory();
-    return um_front_alloc_aligned(um_os_page_bytes,
-                                  um_max(um_round_up(bytes, um_os_page_bytes), um_os_page_bytes));
+    return um_front_aligned(um_os_page_bytes, um_max(um_round_up(bytes, um_os_page_bytes), um_os_page_bytes));
 }
 
 UM_EXPORT size_t malloc_usable_size(void *p) {

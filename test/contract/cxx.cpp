@@ -188,6 +188,36 @@ void frees_reserve() {
     std::set_new_handler(nullptr);
 }
 
+// The same with small blocks of the size that is asked for: they lie on a list at hand when the call is
+// retried.
+struct link {
+    link *next;
+    char rest[56];
+};
+link *hoard;
+
+void frees_hoard() {
+    handled++;
+    while (hoard) {
+        link *first = hoard;
+        hoard = first->next;
+        free(first);
+    }
+    std::set_new_handler(nullptr);
+}
+
+void hoard_makes_room() {
+    while (link *one = static_cast<link *>(malloc(sizeof(link)))) {
+        one->next = hoard;
+        hoard = one;
+    }
+    std::set_new_handler(frees_hoard);
+    handled = 0;
+    void *p = ::operator new(hide(sizeof(link)));
+    CHECK(p && handled == 1, "the handler ran %d times", handled);
+    ::operator delete(p);
+}
+
 struct alignas(64) wide {
     char bytes[192];
     wide() {
@@ -279,6 +309,7 @@ int main() {
         void *p = ::operator new(hide(40 * CHECK_MIB));
         CHECK(p && handled == 1, "the handler ran %d times", handled);
         ::operator delete(p);
+        hoard_makes_room();
     }
     containers();
     threads_and_exceptions();
