@@ -115,6 +115,8 @@ static um_span *slab_of(const um_cache *k, const um_block *b, const um_block *be
 static void check_block(const um_span *s, const um_block *b) {
     if (um_unlikely(!um_slab_is_block(s, b)))
         um_fatal("invalid free", b, s->block_bytes, "not the start of a block");
+    if (um_unlikely(um_slab_index(s, b) >= s->carved))
+        um_fatal("invalid free", b, s->block_bytes, "never handed out");
     if (um_unlikely(b->self != (uintptr_t)b))
         um_slab_damaged(s, b);
 }

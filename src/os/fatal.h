@@ -5,8 +5,8 @@
 
 #include "base/base.h"
 
-/* `umalloc: KIND: 0xADDRESS (DETAIL)`; block_bytes 0 leaves the block's size out, detail may be NULL.
-   With size: `umalloc: KIND: 0xADDRESS (N-byte block, DETAIL)`. */
+/* `umalloc: KIND: 0xADDRESS (N-byte block, DETAIL) in thread TID`; block_bytes 0 leaves the block's size out,
+   detail may be NULL; without both there are no parentheses. */
 UM_HIDDEN _Noreturn void um_fatal(const char *kind, const void *address, size_t block_bytes,
                                   const char *detail);
 

@@ -139,6 +139,10 @@ uint32_t um_os_pid(void) {
     return (uint32_t)kernel(SYS_getpid, 0, 0, 0, 0, 0, 0);
 }
 
+uint32_t um_os_tid(void) {
+    return (uint32_t)kernel(SYS_gettid, 0, 0, 0, 0, 0, 0);
+}
+
 bool um_os_secure(void) {
     return getauxval(AT_SECURE) != 0;
 }
@@ -232,21 +236,26 @@ void um_os_wake_one(_Atomic(uint32_t) *word) {
     (void)kernel(SYS_futex, (long)word, FUTEX_WAKE_PRIVATE, 1, 0, 0, 0); /* cannot fail on a mapped word */
 }
 
+static void raise_abort(void) {
+    uint64_t abrt = 1ull << (SIGABRT - 1);
+    (void)kernel(SYS_rt_sigprocmask, SIG_UNBLOCK, (long)&abrt, 0, sizeof abrt, 0, 0);
+    (void)kernel(SYS_tgkill, um_os_pid(), um_os_tid(), SIGABRT, 0, 0, 0);
+}
+
 void um_os_abort(void) {
-    /* As abort(3), without its locks: the default action of SIGABRT even where it is blocked or ignored. */
+    raise_abort();
+    um_os_kill();
+}
+
+void um_os_kill(void) {
     struct {
         void (*handler)(int);
         unsigned long flags;
         void (*restorer)(void);
         uint64_t mask;
     } plain = {SIG_DFL, 0, NULL, 0};
-    uint64_t abrt = 1ull << (SIGABRT - 1);
-    long pid = kernel(SYS_getpid, 0, 0, 0, 0, 0, 0), tid = kernel(SYS_gettid, 0, 0, 0, 0, 0, 0);
-    (void)kernel(SYS_rt_sigprocmask, SIG_UNBLOCK, (long)&abrt, 0, sizeof abrt, 0, 0);
-    (void)kernel(SYS_tgkill, pid, tid, SIGABRT, 0, 0,
-                 0); /* the program's handler, if it has one, runs here */
-    (void)kernel(SYS_rt_sigaction, SIGABRT, (long)&plain, 0, sizeof abrt, 0, 0);
-    (void)kernel(SYS_tgkill, pid, tid, SIGABRT, 0, 0, 0);
+    (void)kernel(SYS_rt_sigaction, SIGABRT, (long)&plain, 0, sizeof plain.mask, 0, 0);
+    raise_abort();
     um_os_exit(127);
 }
 

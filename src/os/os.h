@@ -45,6 +45,7 @@ UM_HIDDEN void um_os_hugepage(uintptr_t at, size_t bytes, bool want);
 /* Monotonic milliseconds (coarse, some ms), never 0. */
 UM_HIDDEN uint64_t um_os_now_ms(void);
 UM_HIDDEN uint32_t um_os_pid(void);
+UM_HIDDEN uint32_t um_os_tid(void);
 UM_HIDDEN bool um_os_secure(void); /* AT_SECURE */
 
 /* Writes all bytes, retrying EINTR. */
@@ -69,7 +70,10 @@ UM_HIDDEN const char *um_os_program(void);
 UM_HIDDEN void um_os_wait(_Atomic(uint32_t) *word, uint32_t seen);
 UM_HIDDEN void um_os_wake_one(_Atomic(uint32_t) *word);
 
+/* SIGABRT, even where it is blocked or ignored. The program's handler runs first, if it has one. */
 UM_HIDDEN _Noreturn void um_os_abort(void);
+/* The same without the handler. */
+UM_HIDDEN _Noreturn void um_os_kill(void);
 UM_HIDDEN _Noreturn void um_os_exit(int status); /* exit_group: no handlers run */
 
 #endif

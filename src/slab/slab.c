@@ -71,6 +71,8 @@ unsigned um_slab_walk(const um_span *s, um_block **tail) {
                      s->block_bytes, "its free-list link is damaged");
         if (!um_slab_is_block(s, b))
             um_fatal("invalid free", b, s->block_bytes, "not the start of a block");
+        if (um_slab_index(s, b) >= s->carved)
+            um_fatal("invalid free", b, s->block_bytes, "never handed out");
         if (b->self == 0)
             um_fatal("double free", b, s->block_bytes, "it was on the free list twice");
         if (b->self != (uintptr_t)b)

@@ -4,6 +4,7 @@
 
 #include <malloc.h>
 #include <pthread.h>
+#include <signal.h>
 #include <sys/mman.h>
 
 static void *volatile sink; /* no compiler may see that a block is not used */
@@ -283,6 +284,32 @@ static void interior_huge_realloc(void) {
     sink = realloc(p + CHECK_MIB, 100);
 }
 
+/* Of a slab's memory that no block was cut from yet. */
+static void uncut_small(void) {
+    char *p = filled(48);
+    bad(p + 48 * 200);
+}
+
+static void uncut_medium(void) {
+    char *p = filled(4096);
+    bad(p + 5 * 4096);
+}
+
+/* The handler meets the same damage: it runs once, and the process ends. */
+static void handle_abort(int number) {
+    (void)number;
+    dprintf(1, "handler\n");
+    for (size_t i = 0; i < 100; i++)
+        sink = malloc(64);
+    use_all_and_free();
+}
+
+static void double_handled(void) {
+    CHECK(signal(SIGABRT, handle_abort) != SIG_ERR, "signal");
+    warm_up(64);
+    interleaved(64);
+}
+
 static void misaligned_1(void) {
     char *p = filled(100);
     bad(p + 1);
@@ -343,6 +370,9 @@ static const struct {
     CASE(interior_large_64k),
     CASE(interior_huge),
     CASE(interior_huge_realloc),
+    CASE(uncut_small),
+    CASE(uncut_medium),
+    CASE(double_handled),
     CASE(misaligned_1),
     CASE(misaligned_8),
     CASE(misaligned_large),

@@ -17,6 +17,7 @@ ANY_DOUBLE = r"umalloc: double free: 0x[0-9a-f]+ \(\d+-byte block, [^()]+\)"
 FOREIGN = r"umalloc: invalid free: ADDRESS \(not allocated by umalloc\)"
 NOTHING = r"umalloc: invalid free: ADDRESS \((not allocated by umalloc|no block starts here)\)"
 INTERIOR = r"umalloc: invalid free: ADDRESS \(\d+-byte block, not the start of a block\)"
+UNCUT = r"umalloc: invalid free: ADDRESS \(\d+-byte block, never handed out\)"
 LARGE_INTERIOR = r"umalloc: invalid free: ADDRESS \((\d+-byte block, not the start of the block|no block starts here)\)"
 
 EXPECTED = {
@@ -58,6 +59,9 @@ EXPECTED = {
     "interior_large_64k": LARGE_INTERIOR,
     "interior_huge": LARGE_INTERIOR,
     "interior_huge_realloc": LARGE_INTERIOR.replace("invalid free", "invalid realloc"),
+    "uncut_small": UNCUT,
+    "uncut_medium": UNCUT,
+    "double_handled": ANY_DOUBLE,
     "misaligned_1": INTERIOR,
     "misaligned_8": INTERIOR,
     "misaligned_large": LARGE_INTERIOR,
@@ -66,13 +70,15 @@ EXPECTED = {
 
 def judge(name, done):
     """What is wrong with how a case ended, or None."""
-    address = done.stdout.split("\n")[0]
+    address, said = done.stdout.split("\n", 1)
+    if name == "double_handled" and said != "handler\n":
+        return "expected that the handler runs once"
     if done.returncode != -signal.SIGABRT:
         return "ended with status %d, expected death by SIGABRT" % done.returncode
     lines = done.stderr.splitlines()
     if len(lines) != 1:
         return "expected one line on stderr"
-    pattern = EXPECTED[name].replace("ADDRESS", re.escape(address))
+    pattern = EXPECTED[name].replace("ADDRESS", re.escape(address)) + r" in thread \d+"
     if not re.fullmatch(pattern, lines[0]):
         return "expected a line like %s" % pattern
     return None

@@ -249,7 +249,8 @@ def case_deepbind(place):
         died_clearly = done.returncode == -signal.SIGABRT and len(done.stderr.splitlines()) == 1
         expect(died_clearly or (done.returncode == 0 and done.stderr == ""), done.summary)
         if mode == "host-frees" and died_clearly:
-            expect(re.fullmatch(r"umalloc: invalid free: 0x[0-9a-f]+ \(not allocated by umalloc\)\n", done.stderr),
+            expect(re.fullmatch(r"umalloc: invalid free: 0x[0-9a-f]+ \(not allocated by umalloc\) in thread \d+\n",
+                                done.stderr),
                    done.summary)
 
 

@@ -1,5 +1,6 @@
 /* Runs a function in a child that is expected to die by SIGABRT with one exact line on stderr. Addresses in
-   the line are given by the caller: the child is a fork, so they are its own as well. */
+   the line are given by the caller: the child is a fork, so they are its own as well. The line's end, which
+   names the thread, is given nowhere: it must be the child's. */
 #ifndef UM_TEST_DIES_H
 #define UM_TEST_DIES_H
 
@@ -12,13 +13,15 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+static pid_t dies_child; /* the last one, whose only thread has this number too */
+
 /* What the child wrote to stderr goes to text; the result is its wait status. */
 static inline int dies_status(void (*f)(void *arg), void *arg, char *text, size_t room) {
     int ends[2], status = 0;
     size_t len = 0;
     cr_assert_eq(pipe(ends), 0);
     fflush(NULL);
-    pid_t child = fork();
+    pid_t child = dies_child = fork();
     cr_assert_geq(child, 0);
     if (child == 0) {
         struct rlimit none = {0, 0};
@@ -42,8 +45,10 @@ __attribute__((format(printf, 3, 4))) static inline void expect_death(void (*f)(
     va_list args;
     int status = dies_status(f, arg, got, sizeof got);
     va_start(args, format);
-    (void)vsnprintf(wanted, sizeof wanted, format, args);
+    int len = vsnprintf(wanted, sizeof wanted, format, args);
     va_end(args);
+    if (len > 0 && wanted[len - 1] == '\n')
+        (void)snprintf(wanted + len - 1, sizeof wanted - (size_t)len, " in thread %d\n", (int)dies_child);
     cr_expect(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT, "died otherwise: %#x", status);
     cr_expect(strcmp(got, wanted) == 0, "said: %s wanted: %s", got, wanted);
 }
