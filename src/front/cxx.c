@@ -113,7 +113,27 @@ UM_EXPORT void delete_plain(void *p) {
     um_front_free(p);
 }
 
-/* The array forms are the plain ones, and every delete is free: the record of the block knows its size. */
+/* Where the block's home is the one that malloc takes such sizes from, the size is right and the home is
+ * ours. */
+UM_EXPORT void delete_sized(void *p, size_t bytes) __asm__("_ZdlPvm");
+UM_EXPORT void delete_sized(void *p, size_t bytes) {
+    size_t offset = um_window_offset(p);
+    if (um_likely(bytes - 1 < UM_SMALL_MAX && um_window_holds(offset))) {
+        um_home *m = um_home_at(offset);
+        if (um_likely(m == um_tls.bins[(bytes - 1) >> 4])) {
+            um_heap_free(m, p);
+            return;
+        }
+    }
+    um_front_free_claimed(p, bytes, 1);
+}
+
+UM_EXPORT void delete_sized_aligned(void *p, size_t bytes, size_t align) __asm__("_ZdlPvmSt11align_val_t");
+UM_EXPORT void delete_sized_aligned(void *p, size_t bytes, size_t align) {
+    um_front_free_claimed(p, bytes, align);
+}
+
+/* The array forms are the plain ones, and a delete without a size is free. */
 #define TWIN(name) __attribute__((alias(name), visibility("default")))
 UM_EXPORT void *new_array(size_t) __asm__("_Znam") TWIN("_Znwm");
 UM_EXPORT void *new_array_nothrow(size_t, const void *) __asm__("_ZnamRKSt9nothrow_t")
@@ -126,13 +146,12 @@ UM_EXPORT void *new_array_aligned_nothrow(size_t, size_t,
 
 #define DELETE(id, symbol) UM_EXPORT void id(void *) __asm__(symbol) TWIN("_ZdlPv")
 DELETE(delete_array, "_ZdaPv");
-DELETE(delete_sized, "_ZdlPvm");
-DELETE(delete_array_sized, "_ZdaPvm");
 DELETE(delete_nothrow, "_ZdlPvRKSt9nothrow_t");
 DELETE(delete_array_nothrow, "_ZdaPvRKSt9nothrow_t");
 DELETE(delete_aligned, "_ZdlPvSt11align_val_t");
 DELETE(delete_array_aligned, "_ZdaPvSt11align_val_t");
-DELETE(delete_sized_aligned, "_ZdlPvmSt11align_val_t");
-DELETE(delete_array_sized_aligned, "_ZdaPvmSt11align_val_t");
 DELETE(delete_aligned_nothrow, "_ZdlPvSt11align_val_tRKSt9nothrow_t");
 DELETE(delete_array_aligned_nothrow, "_ZdaPvSt11align_val_tRKSt9nothrow_t");
+UM_EXPORT void delete_array_sized(void *, size_t) __asm__("_ZdaPvm") TWIN("_ZdlPvm");
+UM_EXPORT void delete_array_sized_aligned(void *, size_t, size_t) __asm__("_ZdaPvmSt11align_val_t")
+    TWIN("_ZdlPvmSt11align_val_t");

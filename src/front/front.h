@@ -17,6 +17,8 @@ UM_HIDDEN void um_front_free_other(void *p);
 /* The first one for a slab, a thread's first or last calls, a large block, NULL, or misuse. s is
  * um_span_of(p). */
 UM_HIDDEN void um_front_free_rare(void *p, um_span *s);
+/* Frees a block that the caller says to be of that size and alignment: aborts where it is not. */
+UM_HIDDEN void um_front_free_claimed(void *p, size_t bytes, size_t align);
 /* Usable bytes of the block that starts at p; aborts where there is none (`what` names the call). */
 UM_HIDDEN size_t um_front_usable(const void *p, const char *what);
 

@@ -22,12 +22,17 @@ static UM_COLD void *out_of_memory(void) {
     return NULL;
 }
 
+/* The class that a request is served from: see um_front_aligned. Neither exceeds UM_MEDIUM_MAX. */
+static unsigned class_for(size_t bytes, size_t align) {
+    return um_class_of(um_round_up(bytes, align));
+}
+
 static void *alloc_from(um_heap *h, size_t bytes, size_t align, bool *zeroed) {
     bytes = um_max(bytes, 1);
     if (um_max(bytes, align) > UM_MEDIUM_MAX)
         return um_large_alloc(h, bytes, align, zeroed);
     *zeroed = false;
-    return um_heap_alloc(h, um_class_of(um_round_up(bytes, align))); /* see um_front_aligned */
+    return um_heap_alloc(h, class_for(bytes, align));
 }
 
 /* Any size, any thread. */
@@ -143,8 +148,12 @@ UM_NOINLINE void um_front_free_other(void *p) {
 
 size_t um_front_usable(const void *p, const char *what) {
     const um_span *s = um_span_of(p);
-    if (s && um_span_kind_of(s) == UM_SPAN_SLAB && um_slab_is_block(s, p))
+    if (s && um_span_kind_of(s) == UM_SPAN_SLAB && um_slab_is_block(s, p)) {
+        /* A block in use may hold its own address there too: lists and rings of the program's do. */
+        if (um_unlikely(((const um_block *)p)->self == (uintptr_t)p) && um_heap_is_free(s, p))
+            um_fatal(what, p, s->block_bytes, "it is free");
         return s->block_bytes;
+    }
     if (s && um_span_kind_of(s) == UM_SPAN_LARGE && p == um_span_start(s))
         return s->bytes;
     bad_pointer(p, s, what);
@@ -281,16 +290,42 @@ UM_EXPORT size_t malloc_usable_size(void *p) {
     return p ? um_front_usable(p, "invalid malloc_usable_size") : 0;
 }
 
-/* C23: the sizes are promises of the caller; the record knows better. */
+static bool size_agrees(const um_span *s, size_t bytes, size_t align) {
+    bytes = um_max(bytes, 1);
+    if (um_span_kind_of(s) == UM_SPAN_LARGE)
+        return um_round_up(bytes, um_os_page_bytes) == s->bytes;
+    return um_max(bytes, align) <= UM_MEDIUM_MAX && class_for(bytes, align) == s->class_id;
+}
+
+/* Where there is no block, free tells. */
+static bool has_block(const um_span *s, const void *p) {
+    return s && (um_span_kind_of(s) == UM_SPAN_LARGE || um_span_kind_of(s) == UM_SPAN_SLAB) &&
+           um_front_usable(p, "invalid free");
+}
+
+static UM_COLD _Noreturn void wrong_size(const void *p, const um_span *s) {
+    um_fatal("mismatched sized free", p, um_span_kind_of(s) == UM_SPAN_LARGE ? s->bytes : s->block_bytes,
+             "allocated with another size or alignment");
+}
+
+UM_NOINLINE void um_front_free_claimed(void *p, size_t bytes, size_t align) {
+    const um_span *s = um_span_of(p);
+    if (um_unlikely(has_block(s, p) &&
+                    (!size_agrees(s, bytes, um_max(align, ALIGN_MIN)) || (uintptr_t)p % align)))
+        wrong_size(p, s);
+    um_front_free(p);
+}
+
+/* C23: the size is that of the request, which may have been one of realloc: then the block may be larger. */
 UM_EXPORT void free_sized(void *p, size_t bytes) {
-    (void)bytes;
+    const um_span *s = um_span_of(p);
+    if (um_unlikely(has_block(s, p) && um_front_usable(p, "invalid free") < bytes))
+        wrong_size(p, s);
     um_front_free(p);
 }
 
 UM_EXPORT void free_aligned_sized(void *p, size_t align, size_t bytes) {
-    (void)align;
-    (void)bytes;
-    um_front_free(p);
+    um_front_free_claimed(p, bytes, align);
 }
 
 #define TWIN(name) __attribute__((alias(#name), visibility("default")))

@@ -206,6 +206,22 @@ unsigned um_cache_walk(const um_cache *k) {
     return n + walk(k, k->rest, most - n);
 }
 
+unsigned um_cache_look(const um_cache *k, unsigned most) {
+    const um_block *b = k->home.list, *before = NULL, *seen = NULL;
+    unsigned n = 0;
+    while (n < most && b != &k->end) {
+        const um_span *s = slab_of(k, b, before);
+        check_block(s, b);
+        if (um_unlikely(b == seen))
+            um_fatal("double free", b, s->block_bytes, "it is on the free list twice");
+        if (um_is_pow2(++n)) /* in a ring, one that was seen so late comes by again */
+            seen = b;
+        before = b;
+        b = b->next;
+    }
+    return n;
+}
+
 /* As um_cache_walk where nothing is set aside, with fewer checks: it is part of steady use. */
 static uint32_t count(const um_cache *k) {
     const um_block *b = k->home.list, *before = NULL;
@@ -214,16 +230,6 @@ static uint32_t count(const um_cache *k) {
         if (um_unlikely(!um_window_holds(um_window_offset(b))))
             (void)slab_of(k, b, before);
     return n;
-}
-
-static bool is_short(const um_cache *k) {
-    const um_block *b = k->home.list, *before = NULL;
-    for (unsigned n = 0; n < SHORT; n++, before = b, b = b->next) {
-        if (b == &k->end)
-            return true;
-        (void)slab_of(k, b, before);
-    }
-    return false;
 }
 
 static void set_aside(um_cache *k) {
@@ -247,7 +253,7 @@ static void put_rest_back(um_cache *k) {
 
 /* Nothing is set aside: it was wanted, or never was. */
 static void turn_over(um_cache *k) {
-    if (is_short(k)) {
+    if (um_cache_look(k, SHORT) < SHORT) {
         k->most = SHORT;
         k->since = 0;
     } else {

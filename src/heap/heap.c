@@ -17,10 +17,12 @@
 #include "slab/remote.h"
 #include "space/space.h"
 
-#define KEEPER_BYTES 8192u
-#define TICK_EVERY   16u
-#define FLUSH_EVERY  256u
-#define GROWTH_TICKS 16u /* a slab of fresh memory counts as so many: idle classes may spare the next */
+#define KEEPER_BYTES   8192u
+#define TICK_EVERY     16u
+#define FLUSH_EVERY    256u
+#define YOUNG_TICKS    512u /* a heap that had fewer is looked through whenever it grows */
+#define PATROL_CLASSES 8u
+#define GROWTH_TICKS   16u /* a slab of fresh memory counts as so many: idle classes may spare the next */
 
 size_t um_heap_cache_bytes = UM_MIB;
 
@@ -162,6 +164,7 @@ static UM_NOINLINE void tick_due(um_heap *h) {
         um_remote_flush(h);
         um_cache_flush_all(h, !away);
         release_idle(h);
+        um_heap_patrol(h, PATROL_CLASSES);
         if (away)
             um_space_trim_idle(); /* what has just come back lay unused for that long */
     }
@@ -179,7 +182,7 @@ void um_heap_tick(um_heap *h) {
 /* s has no block in use and is the last of its class's queue: keeps it for the next refill, or gives the
  * oldest back. */
 static void keep_or_release(um_heap *h, um_bin *bin, um_span *s) {
-    restart(bin, s, UM_COUNTDOWN_NEVER);
+    restart(bin, s, 1);
     list_empty(h, s);
     if (um_likely(h->empty_bytes <= h->keep_bytes))
         return;
@@ -289,8 +292,8 @@ void um_heap_event(um_home *m) {
     case UM_PLACE_AVAIL:
         became_empty(h, bin, s);
         break;
-    default: /* an empty slab has no block in use: one was freed twice */
-        um_slab_damaged(s, s->list);
+    default: /* an empty slab */
+        um_fatal("double free", s->list, s->block_bytes, "no block of its slab is in use");
     }
 }
 
@@ -399,6 +402,8 @@ static um_span *fresh_slab(um_heap *h, unsigned c) {
             h->keep_bytes = um_min(h->keep_bytes * 2, um_max(um_heap_cache_bytes, UM_KEEP_FIRST));
         h->gave_back = false;
         s = um_space_alloc(h->node, 1, 1, NULL);
+        if (h->ticks < YOUNG_TICKS)
+            um_heap_patrol(h, UM_CLASSES);
         h->ticks += GROWTH_TICKS;
     }
     if (!s)
@@ -504,18 +509,4 @@ void um_heap_flush(um_heap *h) {
     um_heap_drain(h, atomic_exchange_explicit(&h->pending, NULL, memory_order_acquire)); /* A2 */
     um_heap_flush_empty(h);
     um_large_flush(h);
-}
-
-void um_heap_check_lists(const um_heap *h, unsigned blocks) {
-    um_block *tail;
-    for (unsigned c = 0; c < UM_CLASSES; c++) {
-        const um_bin *bin = &h->bins[c];
-        const um_span *s = bin->current;
-        if (um_bin_cached(bin) && bin->cache->most < blocks)
-            blocks -= (unsigned)um_min(blocks, um_cache_walk(bin->cache));
-        if (s == &um_span_none || s->carved > blocks)
-            continue;
-        (void)um_slab_walk(s, &tail);
-        blocks -= s->carved;
-    }
 }

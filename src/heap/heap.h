@@ -61,6 +61,7 @@ typedef struct um_heap {
     uint32_t fork_gen; /* um_heap_fork_gen when made: another value means the thread stayed in the parent */
     uint8_t node;      /* NUMA node whose spaces it draws from */
     bool armed;        /* current slabs wake us soon, because much is dirty */
+    uint8_t patrolled; /* class at which the next look for misuse begins */
     uint8_t keepers;   /* in use of `keeper` */
     uint8_t keeper[UM_KEEPERS_MAX]; /* cold classes that may keep an empty slab */
     uint32_t ticks, flushed_at;     /* slow paths of any kind; at the last flush */
@@ -124,10 +125,6 @@ UM_HIDDEN void um_heap_release(um_heap *h, um_span *s);
 /* Gives back what the heap keeps for itself: empty slabs, cached large spans, buffered remote frees. */
 UM_HIDDEN void um_heap_flush(um_heap *h);
 UM_HIDDEN void um_heap_flush_empty(um_heap *h);
-/* Checks the free lists the thread would use next, at most `blocks` of them: finds what a double free left
- * behind. */
-UM_HIDDEN void um_heap_check_lists(const um_heap *h, unsigned blocks);
-
 UM_INLINE um_block *um_heap_alloc(um_heap *h, unsigned class_id) {
     um_home *m = h->bins[class_id].source;
     um_block *b = m->list;
@@ -145,6 +142,16 @@ UM_INLINE void um_heap_free(um_home *m, um_block *b) {
     if (um_unlikely(--m->countdown == 0))
         um_heap_event(m);
 }
+
+/* --- patrol.c: looking for misuse --- */
+
+/* Checks the free lists the thread would use next, at most `blocks` of them, and aborts where one is damaged:
+ * finds what a double free left behind. */
+UM_HIDDEN void um_heap_check_lists(const um_heap *h, unsigned blocks);
+/* A short look at the lists of so many classes, those whose turn it is. */
+UM_HIDDEN void um_heap_patrol(um_heap *h, unsigned classes);
+/* b, a block of s, is on a list of the calling thread's. Takes its time. */
+UM_HIDDEN bool um_heap_is_free(const um_span *s, const um_block *b);
 
 /* --- cache.c: the caches of hot classes --- */
 
@@ -167,6 +174,8 @@ UM_HIDDEN void um_cache_flush_all(um_heap *h, bool only_idle);
 UM_HIDDEN void um_cache_close_all(um_heap *h);
 /* Blocks in the cache; aborts where a link is damaged or a block is met twice. */
 UM_HIDDEN unsigned um_cache_walk(const um_cache *k);
+/* The same of its first `most` blocks only. */
+UM_HIDDEN unsigned um_cache_look(const um_cache *k, unsigned most);
 /* The block at the head of the cache fails its mark. */
 UM_HIDDEN _Noreturn void um_cache_damaged(const um_cache *k, const void *block);
 

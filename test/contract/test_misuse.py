@@ -41,7 +41,7 @@ EXPECTED = {
     "double_remote_then_local": ANY_DOUBLE,
     "double_local_then_remote": ANY_DOUBLE,
     "double_remote_large": FREED,
-    "realloc_freed": DOUBLE,
+    "realloc_freed": r"umalloc: invalid realloc: ADDRESS \(64-byte block, it is free\)",
     "realloc_freed_large": FREED,
     "foreign_stack": FOREIGN,
     "foreign_static": FOREIGN,

@@ -228,7 +228,8 @@ Test(heap, double_free_in_a_cold_class) {
     int status = dies_status(free_twice, blocks[1], text, sizeof text);
     cr_expect(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
     cr_expect_not_null(strstr(text, "umalloc: double free: 0x"), "%s", text);
-    cr_expect_not_null(strstr(text, " (208-byte block, it is on the free list twice) in thread "), "%s", text);
+    cr_expect_not_null(strstr(text, " (208-byte block, it is on the free list twice) in thread "), "%s",
+                       text);
 }
 
 static void *free_and_flush(void *p) {

@@ -231,8 +231,8 @@ Test(remote, more_frees_than_blocks) {
     int status = dies_status(free_all_twice, NULL, text, sizeof text);
     cr_expect(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
     cr_expect_not_null(strstr(text, "umalloc: double free: 0x"), "%s", text);
-    cr_expect_not_null(strstr(text, " (1024-byte block, more blocks came back than the slab has) in thread "), "%s",
-                       text);
+    cr_expect_not_null(strstr(text, " (1024-byte block, more blocks came back than the slab has) in thread "),
+                       "%s", text);
 }
 
 static void push_middle(void *arg) {
