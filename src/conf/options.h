@@ -46,8 +46,10 @@ typedef enum um_hugepages_mode {
       "Hard limit on memory in use or kept for reuse; beyond it malloc answers NULL and ENOMEM. 0 means "    \
       "none.")                                                                                               \
     X(hugepages, HUGEPAGES, CHOICE, UM_HUGEPAGES_AUTO, UM_HUGEPAGES_CHOICES, 0, "", "evolving",              \
-      "Transparent huge pages: auto asks for them once the heap is large, off never, thp from the start "    \
-      "where that costs small programs nothing, always from the first byte on.")
+      "Transparent huge pages: auto asks for them once 32 MiB are in use in small blocks, or 512 MiB in "    \
+      "all, "                                                                                                \
+      "off never, thp from the start where that costs small programs nothing, always from the first byte "   \
+      "on.")
 
 /* UMALLOC_LIB is the path of the library, for scripts that preload it. Not an option: neither read nor
    complained about. */

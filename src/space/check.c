@@ -19,7 +19,7 @@ static size_t check_free(const um_space *sp, const um_span *s, const um_span *le
 }
 
 static void check_space(const um_space *sp) {
-    size_t dirty = 0, aged = 0, active = 0, unmapped = 0;
+    size_t dirty = 0, aged = 0, kept = 0, active = 0, unmapped = 0;
     const um_span *left = NULL;
     for (size_t i = sp->first_slot; i < sp->open_slot;) {
         const um_span *s = um_space_window.table + i;
@@ -36,11 +36,17 @@ static void check_space(const um_space *sp) {
         must(i <= sp->open_slot, s, "reaches beyond what is open");
     }
     for (const um_span *s = sp->oldest; s; s = s->age_next) {
-        must(um_span_kind_of(s) == UM_SPAN_FREE && s->state == UM_DIRTY, s, "not dirty, but in the age list");
+        must(um_span_kind_of(s) == UM_SPAN_FREE && s->state == UM_DIRTY && !s->kept, s,
+             "not dirty, but in the age list");
         must(!s->age_next || s->age_next->age_prev == s, s, "age list links");
         aged += s->bytes;
     }
-    must(dirty == sp->dirty_bytes && aged == dirty, NULL, "dirty bytes");
+    for (const um_span *s = sp->kept; s; s = s->age_next) {
+        must(um_span_kind_of(s) == UM_SPAN_FREE && s->state == UM_DIRTY && s->kept, s, "kept, but not dirty");
+        must(!s->age_next || s->age_next->age_prev == s, s, "links of what is kept");
+        kept += s->bytes;
+    }
+    must(dirty == sp->dirty_bytes && aged + kept == dirty && kept == sp->kept_bytes, NULL, "dirty bytes");
     must(active == sp->active_slots, NULL, "active slots");
     must(unmapped == sp->unmapped_slots, NULL, "unmapped slots");
 }

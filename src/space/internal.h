@@ -3,6 +3,7 @@
 #define UM_SPACE_INTERNAL_H
 
 #include "space/bins.h"
+#include "space/huge.h"
 #include "space/space.h"
 #include "space/window.h"
 
@@ -24,6 +25,9 @@ typedef struct um_space {
     uint64_t interval_ms;                    /* start of this interval */
     uint64_t purge_again_ms;                 /* the kernel refused to purge: not before this */
     um_span *oldest, *youngest;              /* dirty spans by age */
+    um_span *kept;                           /* dirty spans whose purge would cost more than it gives */
+    size_t kept_bytes;                       /* of those, part of dirty_bytes */
+    um_huge huge;
     um_bins bins[UM_STATES];
 } um_space;
 
@@ -58,7 +62,14 @@ UM_HIDDEN void um_space_detach_locked(um_space *sp, um_span *s);
 UM_HIDDEN void um_space_insert_locked(um_space *sp, um_span *s, um_span_state state, size_t bytes);
 /* Bytes that may be dirty now. */
 UM_HIDDEN size_t um_space_budget_locked(const um_space *sp);
+/* More is dirty than that; what is kept does not count. */
+UM_INLINE bool um_space_crowded_locked(const um_space *sp) {
+    return sp->dirty_bytes - sp->kept_bytes > um_space_budget_locked(sp);
+}
 UM_HIDDEN void um_space_purge_excess(um_space *sp);
+/* A span of the age list is kept until it is reused or um_space_unkeep_locked is called. */
+UM_HIDDEN void um_space_keep_locked(um_space *sp, um_span *s);
+UM_HIDDEN void um_space_unkeep_locked(um_space *sp, um_span *s);
 /* A span so little touched is not worth keeping dirty: threads that try many classes once leave many such. */
 UM_HIDDEN bool um_space_sparse(size_t dirty_bytes, size_t slots);
 

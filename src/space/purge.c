@@ -70,20 +70,41 @@ static bool purge_one(um_space *sp, um_span *s) {
     return true;
 }
 
-/* Oldest first, while more than keep bytes are dirty or the oldest was freed before `before_ms`. */
-static bool purge(um_space *sp, size_t keep, uint64_t before_ms, bool retry_refused) {
+/* What to purge now, detached; NULL: enough was done. */
+static um_span *next_locked(um_space *sp, size_t keep, uint64_t before_ms, bool forced) {
+    um_span *s;
+    if (!forced &&
+        sp->purge_again_ms > atomic_load_explicit(&um_space_now_ms, memory_order_relaxed)) /* recent */
+        return NULL;
+    for (;;) {
+        s = sp->oldest;
+        if (!s || (sp->dirty_bytes - sp->kept_bytes <= keep && s->freed_ms >= before_ms))
+            return NULL;
+        if (s->freed_ms >= before_ms)
+            s = um_huge_choose_locked(sp);
+        if (forced || !um_huge_keeps_locked(sp, s))
+            break;
+        um_space_keep_locked(sp, s);
+    }
+    um_space_detach_locked(sp, s);
+    um_huge_purging_locked(sp, s);
+    return s;
+}
+
+/* Oldest first, while more than keep bytes are dirty or the oldest was freed before `before_ms`. Forced: what
+   is kept too, and though the kernel refused a moment ago. */
+static bool purge(um_space *sp, size_t keep, uint64_t before_ms, bool forced) {
     bool any = false;
+    if (forced) {
+        um_lock_take(&sp->lock);
+        while (sp->kept)
+            um_space_unkeep_locked(sp, sp->kept);
+        um_lock_drop(&sp->lock);
+    }
     for (;;) {
         um_span *s;
         um_lock_take(&sp->lock);
-        s = sp->oldest;
-        if (s && !retry_refused &&
-            sp->purge_again_ms > atomic_load_explicit(&um_space_now_ms, memory_order_relaxed)) /* recent */
-            s = NULL;
-        if (s && sp->dirty_bytes <= keep && s->freed_ms >= before_ms)
-            s = NULL;
-        if (s)
-            um_space_detach_locked(sp, s);
+        s = next_locked(sp, keep, before_ms, forced);
         um_lock_drop(&sp->lock);
         if (!s || !purge_one(sp, s))
             return any;
@@ -117,6 +138,7 @@ uint64_t um_space_tick(void) {
             sp->missed_now = 0;
             sp->interval_ms = now;
         }
+        um_huge_tick_locked(sp);
         keep = um_space_budget_locked(sp);
         um_lock_drop(&sp->lock);
         (void)purge(sp, keep, now > decay ? now - decay : 0, false);

@@ -12,7 +12,6 @@
 
 #define GROW_SLOTS_MIN      ((size_t)64)   /* 4 MiB: one page table, and small beside any program */
 #define GROW_SLOTS_MAX      ((size_t)1024) /* 64 MiB */
-#define HUGE_FROM           (512 * UM_MIB) /* a huge page that must be found first costs more than its faults save */
 #define FOREIGN_REGIONS_MAX 4096           /* 1 TiB that somebody else maps in one piece */
 #define SLOTS_MAX           ((size_t)1 << 28)
 
@@ -63,17 +62,40 @@ static void age_append(um_space *sp, um_span *s) {
     else
         sp->oldest = s;
     sp->youngest = s;
+    s->kept = 0;
+    atomic_fetch_add_explicit(&um_space_dirty, s->bytes, memory_order_relaxed); /* hint */
 }
 
 static void age_remove(um_space *sp, um_span *s) {
     if (s->age_next)
         s->age_next->age_prev = s->age_prev;
-    else
+    else if (!s->kept)
         sp->youngest = s->age_prev;
     if (s->age_prev)
         s->age_prev->age_next = s->age_next;
     else
-        sp->oldest = s->age_next;
+        *(s->kept ? &sp->kept : &sp->oldest) = s->age_next;
+    if (s->kept)
+        sp->kept_bytes -= s->bytes;
+    else
+        atomic_fetch_sub_explicit(&um_space_dirty, s->bytes, memory_order_relaxed); /* hint */
+    s->kept = 0;
+}
+
+void um_space_keep_locked(um_space *sp, um_span *s) {
+    age_remove(sp, s);
+    s->kept = 1;
+    s->age_prev = NULL;
+    s->age_next = sp->kept;
+    if (s->age_next)
+        s->age_next->age_prev = s;
+    sp->kept = s;
+    sp->kept_bytes += s->bytes;
+}
+
+void um_space_unkeep_locked(um_space *sp, um_span *s) {
+    age_remove(sp, s);
+    age_append(sp, s);
 }
 
 void um_space_detach_locked(um_space *sp, um_span *s) {
@@ -82,7 +104,6 @@ void um_space_detach_locked(um_space *sp, um_span *s) {
         age_remove(sp, s);
         sp->dirty_bytes -= s->bytes;
         atomic_fetch_sub_explicit(&um_space_footprint, s->bytes, memory_order_relaxed); /* counter */
-        atomic_fetch_sub_explicit(&um_space_dirty, s->bytes, memory_order_relaxed);     /* hint */
     } else if (s->state == UM_UNMAPPED) {
         sp->unmapped_slots -= s->slots;
     }
@@ -96,7 +117,6 @@ static void file_locked(um_space *sp, um_span *s) {
         age_append(sp, s);
         sp->dirty_bytes += s->bytes;
         atomic_fetch_add_explicit(&um_space_footprint, s->bytes, memory_order_relaxed); /* counter */
-        atomic_fetch_add_explicit(&um_space_dirty, s->bytes, memory_order_relaxed);     /* hint */
     } else if (s->state == UM_UNMAPPED) {
         sp->unmapped_slots += s->slots;
     }
@@ -161,34 +181,9 @@ static void split_locked(um_space *sp, um_span *s, size_t slots) {
     file_locked(sp, rest);
 }
 
-/* Bytes surely in use: spans of several slots, and slots that were noted full. Slabs of which only the front
-   is cut would gain 2 MiB of memory from the first touch of a huge page. */
-static size_t well_used_locked(const um_space *sp) {
-    size_t full = atomic_load_explicit(&sp->full_slots, memory_order_relaxed); /* hint */
-    return (full + sp->run_slots) << UM_SLOT_SHIFT;
-}
-
 void um_space_note_full(um_span *s) {
     s->full = 1;
     atomic_fetch_add_explicit(&um_spaces[s->node].full_slots, 1, memory_order_relaxed); /* hint */
-}
-
-static void advise(um_space *sp, size_t first, size_t slots) {
-    bool want;
-    switch (um_space_setting.hugepages) {
-    case UM_SPACE_HUGE_OFF:
-        want = false;
-        break;
-    case UM_SPACE_HUGE_ALWAYS:
-        want = true;
-        break;
-    case UM_SPACE_HUGE_THP:
-        want = sp->opened_slots > 0;
-        break;
-    default:
-        want = well_used_locked(sp) >= HUGE_FROM;
-    }
-    um_os_hugepage(um_space_window.base + (first << UM_SLOT_SHIFT), slots << UM_SLOT_SHIFT, want);
 }
 
 /* Makes `slots` fresh slots follow the open ones; they are one BUSY span with its length set. */
@@ -216,7 +211,7 @@ static int open_locked(um_space *sp, size_t slots, um_span **out) {
     err = um_window_map(sp->open_slot, slots);
     if (err)
         return err;
-    advise(sp, sp->open_slot, slots);
+    um_huge_opened_locked(sp, sp->open_slot, slots);
     s = um_space_window.table + sp->open_slot;
     s->slots = (uint32_t)slots;
     s->node = (uint8_t)node;
@@ -228,9 +223,15 @@ static int open_locked(um_space *sp, size_t slots, um_span **out) {
     return 0;
 }
 
+/* How much to open at a time for who needs `slots`: whole huge pages. */
+static size_t grow_step_locked(const um_space *sp, size_t slots) {
+    size_t step = um_min(um_max(sp->opened_slots / 4, GROW_SLOTS_MIN), GROW_SLOTS_MAX);
+    return um_round_up(um_max(slots, step), UM_HUGE_SLOTS);
+}
+
 /* Opens at least `slots`, more where that succeeds, and files them clean. */
 static bool grow_locked(um_space *sp, size_t slots) {
-    size_t more = um_max(slots, um_min(um_max(sp->opened_slots / 4, GROW_SLOTS_MIN), GROW_SLOTS_MAX));
+    size_t more = grow_step_locked(sp, slots);
     um_span *s;
     int err = open_locked(sp, more, &s);
     /* Somebody maps there: go on behind the region. */
@@ -246,15 +247,24 @@ static bool grow_locked(um_space *sp, size_t slots) {
     return true;
 }
 
+/* Slots before the first aligned one. */
+static size_t skip_to(const um_span *s, size_t align) {
+    size_t index = um_span_index(s) + (um_space_window.base >> UM_SLOT_SHIFT);
+    return um_round_up(index, align) - index;
+}
+
 /* Finds a free span and cuts it to `slots` at an aligned start. */
 static um_span *carve_locked(um_space *sp, um_span_state state, size_t slots, size_t align) {
-    size_t index, skip;
-    um_span *s = um_bins_find(&sp->bins[state], slots + align - 1);
+    size_t skip;
+    um_span *s = um_bins_find(&sp->bins[state], slots);
+    if (s && skip_to(s, align) + slots > s->slots)
+        s = um_bins_find(&sp->bins[state], slots + align - 1);
     if (!s)
         return NULL;
+    if (um_huge_any(&sp->huge) && slots < UM_HUGE_SLOTS && align == 1)
+        s = um_huge_fullest(s);
     um_space_detach_locked(sp, s);
-    index = um_span_index(s) + (um_space_window.base >> UM_SLOT_SHIFT);
-    skip = um_round_up(index, align) - index;
+    skip = skip_to(s, align);
     if (skip) {
         um_span *front = s;
         size_t front_bytes;
@@ -293,12 +303,17 @@ static um_span *carve_unmapped_locked(um_space *sp, size_t slots, size_t align) 
 }
 
 static um_span *take_locked(um_space *sp, size_t slots, size_t align, bool clean_only) {
-    um_span *s = clean_only ? NULL : carve_locked(sp, UM_DIRTY, slots, align);
+    size_t wish = um_huge_align(sp, slots, align);
+    um_span *s = clean_only ? NULL : carve_locked(sp, UM_DIRTY, slots, wish);
+    if (!s && !clean_only && wish > align)
+        s = carve_locked(sp, UM_DIRTY, slots, align);
     if (!s)
+        s = carve_locked(sp, UM_CLEAN, slots, wish);
+    if (!s && wish > align)
         s = carve_locked(sp, UM_CLEAN, slots, align);
     if (!s)
         s = carve_unmapped_locked(sp, slots, align);
-    if (!s && grow_locked(sp, slots + align - 1))
+    if (!s && (grow_locked(sp, slots + wish - 1) || (wish > align && grow_locked(sp, slots + align - 1))))
         s = carve_locked(sp, UM_CLEAN, slots, align);
     return s;
 }
@@ -346,7 +361,7 @@ static um_span *alloc_once(um_space *sp, size_t slots, size_t align, bool clean_
     if (s) {
         now_active_locked(sp, 0, slots);
         note_miss_locked(sp, s);
-        crowded = sp->dirty_bytes > um_space_budget_locked(sp);
+        crowded = um_space_crowded_locked(sp);
     }
     um_lock_drop(&sp->lock);
     if (crowded)
@@ -372,11 +387,11 @@ um_span *um_space_alloc(unsigned node, size_t slots, size_t align_slots, bool *z
     return s;
 }
 
-/* Replaces what is mapped there; the mapping is a new one, so what was advised is advised again. */
-static int map_anew(uintptr_t at, size_t bytes) {
-    int err = um_os_remap_zero(at, bytes);
-    if (!err && um_space_setting.hugepages == UM_SPACE_HUGE_OFF)
-        um_os_hugepage(at, bytes, false);
+/* Replaces a span's memory; the mapping is a new one, so what was advised is advised again. */
+static int map_anew(um_space *sp, const um_span *s) {
+    int err = um_os_remap_zero((uintptr_t)um_span_start(s), (size_t)s->slots << UM_SLOT_SHIFT);
+    if (!err)
+        um_huge_renewed(sp, s);
     return err;
 }
 
@@ -387,7 +402,7 @@ void um_space_free(um_span *s, size_t dirty_bytes) {
     um_span_state state = dirty_bytes ? UM_DIRTY : UM_CLEAN;
     um_space_read_clock();
     if (s->moved)
-        state = map_anew((uintptr_t)um_span_start(s), slots << UM_SLOT_SHIFT) == 0 ? UM_CLEAN : UM_UNMAPPED;
+        state = map_anew(sp, s) == 0 ? UM_CLEAN : UM_UNMAPPED;
     else if (um_space_sparse(dirty_bytes, slots) &&
              um_os_purge((uintptr_t)um_span_start(s), slots << UM_SLOT_SHIFT) == 0)
         state = UM_CLEAN;
@@ -398,7 +413,8 @@ void um_space_free(um_span *s, size_t dirty_bytes) {
         atomic_fetch_sub_explicit(&sp->full_slots, 1, memory_order_relaxed); /* hint */
     s->full = 0;
     um_space_insert_locked(sp, s, state, dirty_bytes);
-    crowded = sp->dirty_bytes > um_space_budget_locked(sp);
+    um_huge_freed_locked(sp, um_span_index(s), um_span_index(s) + slots - 1);
+    crowded = um_space_crowded_locked(sp);
     um_lock_drop(&sp->lock);
     if (crowded)
         um_space_purge_excess(sp);
@@ -414,7 +430,7 @@ static um_span *take_right_locked(um_space *sp, um_span *s, size_t slots) {
     if (have < slots && right + have == sp->open_slot && (!have || r->state == UM_CLEAN)) {
         um_span *fresh;
         size_t missing = slots - have;
-        size_t more = um_max(missing, um_min(um_max(sp->opened_slots / 4, GROW_SLOTS_MIN), GROW_SLOTS_MAX));
+        size_t more = grow_step_locked(sp, missing);
         bool adjoins = sp->region_end - sp->open_slot >= missing;
         if (adjoins)
             more = um_min(more, sp->region_end - sp->open_slot);
@@ -487,7 +503,7 @@ um_span *um_space_move(um_span *s, size_t new_slots, size_t used_bytes) {
         um_space_free(t, 0);
         return NULL;
     }
-    whole = map_anew(from, (size_t)s->slots << UM_SLOT_SHIFT) == 0;
+    whole = map_anew(sp, s) == 0;
     um_lock_take(&sp->lock);
     um_span_set_kind(s, UM_SPAN_BUSY);
     resize_active_locked(sp, s->slots, 0);

@@ -87,7 +87,8 @@ typedef struct um_span {
     struct um_span *next, *prev; /* heap's queue, orphan list, or the space's bin */
     union {
         struct {
-            struct um_span *age_next, *age_prev; /* free and dirty, or empty slab of a heap: oldest first */
+            struct um_span *age_next, *age_prev; /* free and dirty, or empty slab of a heap: oldest first;
+                                                   free, dirty and kept: in no order */
         };
         um_block end; /* slab: what its lists end in. age_prev lies at self: a record's address, or NULL, is
                          never its */
@@ -105,6 +106,7 @@ typedef struct um_span {
     _Atomic(uint8_t) kind;        /* um_span_kind. Relaxed: read with a pointer to a block, which orders it */
     uint8_t node;                 /* const after the slot was opened */
     uint8_t transit;              /* slab: blocks a remote thread may batch */
+    uint8_t kept; /* free and dirty: not to be purged by age, so on the list of these instead */
     size_t bytes; /* large: usable bytes; free: bytes that may be in memory; slab: such bytes from an earlier
                      use */
     uint64_t freed_ms; /* free and dirty: when */

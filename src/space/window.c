@@ -14,6 +14,7 @@
 #define REGION_RECORDS    (UM_REGION_SLOTS << UM_SPAN_SHIFT)
 #define REGION_HOMES      (UM_REGION_SLOTS * sizeof(uintptr_t))
 #define PLACES            3
+#define ALIGNED_TO        (2 * UM_MIB) /* the window's start: a huge page is slots of a multiple of 32 */
 
 #define FIXED_LAYOUT UM_TSAN /* its shadow covers only where the kernel usually maps */
 
@@ -75,9 +76,9 @@ static int reserve_place(void) {
     size_t bytes;
     for (bytes = RESERVE_BYTES_MAX; bytes >= RESERVE_BYTES_MIN; bytes /= 2) {
         size_t tables = um_round_up(tables_bytes_for(bytes), UM_SLOT_BYTES);
-        if (um_os_reserve(bytes + tables + UM_SLOT_BYTES, &at) == 0) {
+        if (um_os_reserve(bytes + tables + ALIGNED_TO, &at) == 0) {
             reserved = true;
-            return try_place(um_round_up(at + tables, UM_SLOT_BYTES), bytes);
+            return try_place(um_round_up(at + tables, ALIGNED_TO), bytes);
         }
     }
     return ENOMEM;

@@ -25,18 +25,19 @@ class Runner:
     def __init__(self, program, lib, bars):
         self.program, self.lib, self.bars = program, lib, bars
 
-    def output(self, *args, lib):
+    def output(self, *args, lib, options=None):
         env = {k: v for k, v in os.environ.items() if k != "LD_PRELOAD" and not k.startswith(("UMALLOC_", "MALLOC_"))}
         if lib:
             env["LD_PRELOAD"] = lib
+        env.update(options or {})
         run = subprocess.run([self.program, *map(str, args)], env=env, capture_output=True, text=True)
         if run.returncode or run.stderr:
             self.bars.fail(f"{' '.join(map(str, args))} ended with {run.returncode}: {run.stderr.strip()}")
             return None
         return run.stdout
 
-    def __call__(self, *args):
-        out = self.output(*args, lib=self.lib)
+    def __call__(self, *args, **options):
+        out = self.output(*args, lib=self.lib, options={f"UMALLOC_{name}": value for name, value in options.items()})
         return out and {name: float(value) for name, value in map(str.split, out.splitlines())}
 
 
@@ -91,6 +92,14 @@ def waste(run, bars):
             bars.row(f"{first} to {last} B", got["waste"], bar, "% over the request, mean")
 
 
+def kernel_setting(name):
+    try:
+        with open(f"/sys/kernel/mm/transparent_hugepage/{name}") as f:
+            return f.read().strip()
+    except OSError:
+        return ""
+
+
 def own_kib(smaps, lib):
     """Private memory, and what is mapped of the library's file.
 
@@ -116,7 +125,29 @@ def start(run, bars):
         bars.row("added by the library", under - bare, 224, "KiB")
 
 
-BARS = {f.__name__: f for f in (idle_threads, producers, burst, realloc_growth, waste, start)}
+def huge(run, bars):
+    """Huge pages: how much of a heap they back, and what they add to it. Off beside auto."""
+    mode = kernel_setting("enabled")
+    if "[never]" in mode or kernel_setting("hpage_pmd_size") != "2097152":
+        print(f"skipped: needs huge pages of 2 MiB, the kernel has {mode or 'none'}")
+        sys.exit(77)
+    small = run("grow", 24, 400)
+    if small:
+        bars.row("24 MiB of 400 B: in huge pages", small["huge"], 0, "MiB")
+    plain, under = run("grow", 512, 400, HUGEPAGES="off"), run("grow", 512, 400)
+    if plain and under:
+        bars.row("512 MiB of 400 B: not in huge pages", 100 - 100 * under["huge"] / under["resident"], 10, "% of resident")
+        bars.row("512 MiB of 400 B: peak", under["peak"] / plain["peak"], 1.06, "of that without")
+    for mib, rounds in ((256, 1000000), (1024, 1500000)):
+        got = run("churn", mib, rounds, AFTER_DECAY_MS)
+        if got:
+            name = f"burst of {mib} MiB, then churn"
+            bars.row(f"{name}: after decay", got["decayed"] / got["live"], 1.15, "RSS over live")
+            bars.row(f"{name}: after the kernel's collapse", got["collapsed"] / got["decayed"], 1.03, "RSS over that")
+            bars.row(f"{name}: mappings", got["mappings"], 199, f"({got['huge']:.0f} MiB in huge pages)")
+
+
+BARS = {f.__name__: f for f in (idle_threads, producers, burst, realloc_growth, waste, start, huge)}
 
 
 def main():

@@ -1,0 +1,260 @@
+/* Which memory is advised for huge pages, what purging does to the advice, and which spans are kept or purged
+   for the sake of whole pages. The kernel's own view is read from smaps, so the tests need no huge pages. */
+#include "space/internal.h"
+#include "os/os.h"
+
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { PAGES = 400, SLOTS = (int)UM_HUGE_SLOTS };
+
+static um_span *slot[PAGES * SLOTS];
+
+static void start(void) {
+    cr_assert_eq(um_space_init(), 0);
+    um_space_setting.decay_ms = 86400000;
+}
+
+TestSuite(huge, .init = start);
+
+static um_span *take(size_t slots, um_span_kind kind) {
+    um_span *s = um_space_alloc(0, slots, 1, NULL);
+    cr_assert_not_null(s);
+    um_span_set_kind(s, kind);
+    return s;
+}
+
+/* As a slab that is cut to its end. */
+static um_span *take_full(void) {
+    um_span *s = take(1, UM_SPAN_SLAB);
+    um_space_note_full(s);
+    *um_span_start(s) = 1;
+    return s;
+}
+
+static void give(um_span *s) {
+    um_space_free(s, (size_t)s->slots << UM_SLOT_SHIFT);
+}
+
+/* 'h' advised for huge pages, 'n' exempted, '-' neither; and how many mappings there are. */
+static char advice(const void *p, unsigned *mappings) {
+    static char line[4096];
+    FILE *f = fopen("/proc/self/smaps", "r");
+    size_t from, to;
+    char found = '?';
+    bool inside = false;
+    cr_assert_not_null(f);
+    *mappings = 0;
+    while (fgets(line, sizeof line, f))
+        if (sscanf(line, "%zx-%zx ", &from, &to) == 2) {
+            inside = (size_t)p >= from && (size_t)p < to;
+            *mappings += 1;
+        } else if (inside && !strncmp(line, "VmFlags:", 8)) {
+            found = strstr(line, " hg") ? 'h' : strstr(line, " nh") ? 'n' : '-';
+        }
+    (void)fclose(f);
+    return found;
+}
+
+static char advice_of(const um_span *s) {
+    unsigned mappings;
+    return advice(um_span_start(s), &mappings);
+}
+
+/* Its start may be in memory that was opened before. */
+static char advice_at_end(const um_span *s) {
+    return advice_of(s + s->slots - 1);
+}
+
+/* The first of `count` whole huge pages of slots in use, all advised; slot[] from there on. */
+static void take_pages(int count) {
+    int i = 0;
+    um_space_setting.hugepages = UM_SPACE_HUGE_ALWAYS;
+    for (slot[0] = take_full(); um_span_index(slot[0]) % UM_HUGE_SLOTS;)
+        slot[0] = take_full();
+    for (i = 1; i < count * SLOTS; i++) {
+        slot[i] = take_full();
+        cr_assert_eq(slot[i], slot[0] + i);
+    }
+    um_space_setting.hugepages = UM_SPACE_HUGE_AUTO;
+    cr_assert_eq(advice_of(slot[0]), 'h');
+}
+
+static void purge_all(void) {
+    um_space_setting.dirty_max = 1;
+    um_space_purge_excess(&um_spaces[0]);
+    um_space_check();
+}
+
+Test(huge, a_small_heap_is_exempted) {
+    um_span *s = NULL;
+    for (size_t i = 0; i < 31 * UM_MIB / UM_SLOT_BYTES; i++)
+        s = take_full();
+    cr_expect_eq(advice_of(s), 'n');
+}
+
+Test(huge, a_heap_in_use_gets_them) {
+    um_span *s = NULL;
+    for (size_t i = 0; i < 64 * UM_MIB / UM_SLOT_BYTES; i++)
+        s = take_full();
+    cr_expect_eq(advice_of(s), 'h');
+}
+
+Test(huge, one_that_is_not_surely_in_use_does_not) {
+    um_span *s = NULL;
+    for (size_t i = 0; i < 64 * UM_MIB / UM_SLOT_BYTES; i++)
+        s = take(1, UM_SPAN_SLAB);
+    cr_expect_eq(advice_of(s), 'n');
+    for (size_t i = 0; i < 400 * UM_MIB / UM_SLOT_BYTES; i += 16)
+        s = take(16, UM_SPAN_LARGE);
+    cr_expect_eq(advice_of(s), 'n', "stacks and tables are often touched in part");
+}
+
+Test(huge, a_large_block_gets_them_beside_as_much_that_is_in_use) {
+    um_span *s = NULL;
+    for (size_t i = 0; i < 100 * UM_MIB / UM_SLOT_BYTES; i++)
+        (void)take_full();
+    s = take(80 * UM_MIB / UM_SLOT_BYTES, UM_SPAN_LARGE);
+    cr_expect_eq(advice_at_end(s), 'h');
+    cr_expect_eq((uintptr_t)um_span_start(s) % (2 * UM_MIB), 0, "aligned to huge pages");
+    s = take(400 * UM_MIB / UM_SLOT_BYTES, UM_SPAN_LARGE);
+    cr_expect_eq(advice_at_end(s), 'n');
+    s = take(300 * UM_MIB / UM_SLOT_BYTES, UM_SPAN_LARGE);
+    cr_expect_eq(advice_at_end(s), 'h', "all is large here");
+}
+
+Test(huge, modes_that_say_so) {
+    um_span *s;
+    um_space_setting.hugepages = UM_SPACE_HUGE_THP;
+    s = take(1, UM_SPAN_LARGE);
+    cr_expect_eq(advice_at_end(s), 'n');
+    s = take(100, UM_SPAN_LARGE);
+    cr_expect_eq(advice_at_end(s), 'h');
+    um_space_setting.hugepages = UM_SPACE_HUGE_OFF;
+    s = take(2000, UM_SPAN_LARGE);
+    cr_expect_eq(advice_at_end(s), 'n');
+}
+
+Test(huge, memory_that_was_moved_away_is_advised_again) {
+    um_span *s, *t;
+    take_pages(1);
+    um_space_setting.hugepages = UM_SPACE_HUGE_ALWAYS;
+    s = take(64, UM_SPAN_LARGE);
+    (void)take(1, UM_SPAN_LARGE);
+    memset(um_span_start(s), 1, 64 * UM_SLOT_BYTES);
+    t = um_space_move(s, 128, 64 * UM_SLOT_BYTES);
+    cr_assert_not_null(t);
+    cr_expect_eq(advice_of(s), 'h');
+    um_space_free(t, 0);
+    cr_expect_eq(advice_of(t), 'h');
+}
+
+Test(huge, a_page_that_is_broken_up_is_marked_until_it_is_full) {
+    unsigned before, mappings;
+    take_pages(4);
+    (void)advice(um_span_start(slot[0]), &before);
+    for (int i = SLOTS; i < SLOTS + 8; i++)
+        give(slot[i]);
+    purge_all();
+    cr_expect_eq(slot[SLOTS]->state, UM_CLEAN);
+    cr_expect_eq(advice(um_span_start(slot[SLOTS]), &mappings), 'n');
+    cr_expect_eq(mappings, before + 2);
+    cr_expect_eq(advice_of(slot[0]), 'h');
+    cr_expect_eq(advice_of(slot[2 * SLOTS]), 'h');
+    um_huge_tick_locked(&um_spaces[0]);
+    cr_expect_eq(advice_of(slot[SLOTS]), 'n');
+    for (int i = 0; i < 8; i++)
+        (void)take_full();
+    um_huge_tick_locked(&um_spaces[0]);
+    cr_expect_eq(advice_of(slot[SLOTS]), 'h');
+    (void)advice(um_span_start(slot[0]), &mappings);
+    cr_expect_eq(mappings, before);
+}
+
+Test(huge, a_page_that_is_emptied_is_not_marked) {
+    take_pages(4);
+    for (int i = SLOTS; i < 3 * SLOTS; i++)
+        give(slot[i]);
+    purge_all();
+    cr_expect_eq(slot[SLOTS]->state, UM_CLEAN);
+    cr_expect_eq(advice_of(slot[SLOTS]), 'h');
+    cr_expect_eq(um_spaces[0].huge.marks, 0);
+}
+
+Test(huge, gaps_in_full_pages_are_kept_while_they_are_full) {
+    take_pages(3);
+    give(slot[SLOTS + 5]);
+    give(slot[SLOTS + 7]);
+    purge_all();
+    cr_expect_eq(slot[SLOTS + 5]->state, UM_DIRTY);
+    cr_expect_eq(um_spaces[0].kept_bytes, 2 * UM_SLOT_BYTES);
+    cr_expect_not(um_space_crowded_locked(&um_spaces[0]), "what is kept is not in excess");
+    cr_expect_eq(um_space_dirty, 0, "nor hurries anybody");
+    give(slot[SLOTS + 20]);
+    cr_expect_eq(um_spaces[0].kept_bytes, 0);
+    purge_all();
+    cr_expect_eq(slot[SLOTS + 5]->state, UM_CLEAN);
+    cr_expect_eq(slot[SLOTS + 20]->state, UM_CLEAN);
+    cr_expect_eq(um_spaces[0].dirty_bytes, 0);
+}
+
+Test(huge, what_is_kept_is_reused_and_trimmed) {
+    um_span *s;
+    take_pages(3);
+    um_space_setting.dirty_max = 1;
+    give(slot[5]);
+    give(slot[SLOTS + 5]);
+    cr_expect_eq(um_spaces[0].kept_bytes, 2 * UM_SLOT_BYTES);
+    s = take_full();
+    cr_expect(s == slot[5] || s == slot[SLOTS + 5]);
+    cr_expect_eq(um_spaces[0].kept_bytes, UM_SLOT_BYTES);
+    um_space_check();
+    cr_expect(um_space_trim(0));
+    cr_expect_eq(um_spaces[0].dirty_bytes, 0);
+    cr_expect_eq(um_spaces[0].kept_bytes, 0);
+}
+
+Test(huge, whole_pages_are_purged_before_parts) {
+    take_pages(4);
+    for (int i = 0; i < 10; i++)
+        give(slot[i]);
+    for (int i = 2 * SLOTS; i < 3 * SLOTS; i++)
+        give(slot[i]);
+    um_space_setting.dirty_max = 20 * UM_SLOT_BYTES;
+    um_space_purge_excess(&um_spaces[0]);
+    cr_expect_eq(slot[0]->state, UM_DIRTY, "older, but a part");
+    cr_expect_eq(slot[2 * SLOTS]->state, UM_CLEAN);
+}
+
+Test(huge, small_spans_go_to_the_fullest_page) {
+    um_span *s;
+    take_pages(4);
+    give(slot[SLOTS]); /* in a full page */
+    for (int i = 2 * SLOTS; i < 3 * SLOTS; i += 4)
+        give(slot[i]); /* in an emptier one, and freed later */
+    s = take_full();
+    cr_expect_eq(s, slot[SLOTS]);
+}
+
+/* Every second slot of all pages comes and goes: marks and mappings stay few, and the advice comes back once
+   the heap is full and grows. */
+Test(huge, too_many_marks_exempt_all_until_the_heap_is_full) {
+    unsigned before, mappings;
+    int at = 0;
+    take_pages(PAGES);
+    (void)advice(um_span_start(slot[0]), &before);
+    for (int i = 0; i < PAGES * SLOTS; i += 2)
+        give(slot[i]);
+    purge_all();
+    cr_expect_eq(advice(um_span_start(slot[0]), &mappings), 'n');
+    cr_expect_eq(advice_of(slot[PAGES * SLOTS - 1]), 'n');
+    cr_expect_leq(mappings, before + 1);
+    um_space_setting.hugepages = UM_SPACE_HUGE_AUTO;
+    for (; um_spaces[0].run_slots == 0 && advice_of(slot[0]) == 'n' && at < 2 * PAGES; at++)
+        for (int i = 0; i < SLOTS; i++)
+            (void)take_full();
+    cr_expect_eq(advice_of(slot[0]), 'h');
+    (void)advice(um_span_start(slot[0]), &mappings);
+    cr_expect_leq(mappings, before + 1);
+}
