@@ -1,0 +1,574 @@
+/* Every policy of UMALLOC_NUMA, judged by where the kernel says the pages are.
+ *
+ *     policies [CASE...]
+ *
+ * Each case is a process of its own, started with the policy in its environment. What it writes on stderr and
+ * its status must be as expected: nothing and 0, as a rule. Letters in a policy stand for nodes of this
+ * machine: $A is the highest node with memory that we may use, $B the lowest, $L the one with very little
+ * memory. Cases that need more nodes than there are, or such a lean one, are left out.
+ *
+ * A case with `refused` runs behind a seccomp filter that lets the calls about policies fail with that errno.
+ * The queries that this program makes itself pass it, see census_ask. */
+#include "check.h"
+#include "places.h"
+
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <malloc.h>
+#include <stddef.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#define LEAN_BYTES    (128 * MIB) /* a node with less is lean */
+#define BLOCKS_MAX    65536
+#define SYS_HOME_NODE 450 /* set_mempolicy_home_node, the same number everywhere */
+#define TOLERANCE     0.2 /* of a node's share, where pages are spread */
+#define VMAS_MAX      200
+#define UMALLOC_STOP  2 /* status of a process that UMALLOC_NUMA_STRICT keeps from starting */
+
+/* What a case knows of the machine: found out by the first process, whose calls no filter denies. */
+typedef struct world {
+    size_t count;
+    place places[NODES_MAX];
+    uint64_t allowed, with_cpus, nearest_to_lean;
+    int a, b, lean; /* nodes; lean is -1 if there is none */
+} world;
+
+static world *w;
+
+/* A thread's blocks of all sizes. */
+typedef struct hoard {
+    const place *where;
+    block blocks[BLOCKS_MAX];
+    size_t count;
+} hoard;
+
+typedef struct range {
+    size_t least, most, bytes;
+} range;
+
+static const range ranges[] = {
+    {16, 1024, 4 * MIB},
+    {2048, 32 << 10, 4 * MIB},
+    {64 << 10, 1 * MIB, 4 * MIB},
+    {2 * MIB, 4 * MIB, 8 * MIB},
+};
+
+static void *gather(void *arg) {
+    hoard *h = arg;
+    uint64_t random = (uint64_t)h->where->cpu + 1;
+    go_to(h->where);
+    for (size_t r = 0; r < LENGTH(ranges); r++) {
+        size_t bytes = 0;
+        while (bytes < ranges[r].bytes) {
+            block b = take(ranges[r].least + random_below(&random, ranges[r].most - ranges[r].least + 1));
+            CHECK(h->count < BLOCKS_MAX, "room for a block");
+            h->blocks[h->count++] = b;
+            bytes += b.bytes;
+        }
+    }
+    return NULL;
+}
+
+static hoard *hoards[NODES_MAX];
+
+/* A thread on each place takes blocks of all sizes; they stay. */
+static void gather_all(void) {
+    pthread_t threads[NODES_MAX];
+    for (size_t i = 0; i < w->count; i++) {
+        hoards[i] = books(sizeof(hoard));
+        hoards[i]->where = &w->places[i];
+        CHECK(pthread_create(&threads[i], NULL, gather, hoards[i]) == 0, "a thread");
+    }
+    for (size_t i = 0; i < w->count; i++)
+        pthread_join(threads[i], NULL);
+    CHECK(check_vmas() < VMAS_MAX, "%zu mappings", check_vmas());
+}
+
+static void count_hoard(census *c, const hoard *h) {
+    for (size_t i = 0; i < h->count; i++)
+        census_count(c, h->blocks[i]);
+}
+
+static void expect_on(census *c, uint64_t nodes, double percent, const char *whose) {
+    size_t good = census_on(c, nodes), all = census_all(c);
+    char text[512] = "";
+    for (int n = 0; n < NODES_MAX; n++)
+        if (c->on[n])
+            snprintf(text + strlen(text), sizeof text - strlen(text), " node %d: %zu", n, c->on[n]);
+    CHECK(100.0 * (double)good >= percent * (double)all, "%.1f%% of the pages of %s on nodes %#llx;%s",
+          percent, whose, (unsigned long long)nodes, text);
+}
+
+/* The pages of each thread are on its node. */
+static void each_on_its_own(double percent) {
+    gather_all();
+    for (size_t i = 0; i < w->count; i++) {
+        census *c = census_new();
+        char who[32];
+        snprintf(who, sizeof who, "a thread on node %d", w->places[i].node);
+        count_hoard(c, hoards[i]);
+        expect_on(c, w->places[i].wanted, percent, who);
+    }
+}
+
+static void all_on(uint64_t nodes, double percent) {
+    census *c = census_new();
+    gather_all();
+    for (size_t i = 0; i < w->count; i++)
+        count_hoard(c, hoards[i]);
+    expect_on(c, nodes, percent, "all threads");
+}
+
+/* The share of each node is in proportion to its weight. */
+static void spread(const unsigned *weights) {
+    census *c = census_new();
+    unsigned sum = 0;
+    gather_all();
+    for (size_t i = 0; i < w->count; i++)
+        count_hoard(c, hoards[i]);
+    for (int n = 0; n < NODES_MAX; n++)
+        sum += weights[n];
+    for (int n = 0; n < NODES_MAX; n++) {
+        double share = (double)census_on(c, bit(n)) / (double)census_all(c), due = (double)weights[n] / sum;
+        CHECK(share >= due * (1 - TOLERANCE) && share <= due * (1 + TOLERANCE),
+              "share of node %d: %.3f, due: %.3f", n, share, due);
+    }
+}
+
+static void spread_evenly(uint64_t nodes) {
+    unsigned weights[NODES_MAX];
+    for (int n = 0; n < NODES_MAX; n++)
+        weights[n] = (nodes & bit(n)) != 0;
+    spread(weights);
+}
+
+/* Where pages go that another thread than their owner touches first. */
+static void *touch_there(void *arg) {
+    hoard *h = arg;
+    go_to(h->where);
+    block_touch(h->blocks[0]);
+    return NULL;
+}
+
+static uint64_t touched_by_another(void) {
+    pthread_t thread;
+    hoard *h = books(sizeof *h);
+    census *c = census_new();
+    go_to(&w->places[0]);
+    h->where = &w->places[w->count - 1];
+    h->blocks[0] = (block){malloc(8 * MIB), 8 * MIB};
+    CHECK(pthread_create(&thread, NULL, touch_there, h) == 0, "a thread");
+    pthread_join(thread, NULL);
+    census_count(c, h->blocks[0]);
+    for (int n = 0; n < NODES_MAX; n++)
+        if (100 * census_on(c, bit(n)) >= 99 * census_all(c))
+            return bit(n);
+    CHECK(0, "one node has the block");
+    return 0;
+}
+
+static void local(void) {
+    each_on_its_own(99);
+    CHECK(touched_by_another() == w->places[0].wanted, "the node of who allocates, not of who touches first");
+}
+
+static void local_strict(void) {
+    each_on_its_own(100);
+    CHECK(touched_by_another() == w->places[0].wanted, "the node of who allocates, not of who touches first");
+}
+
+static void none(void) {
+    each_on_its_own(50); /* where a thread finds memory that another touched is nobody's choice */
+    CHECK(touched_by_another() == w->places[w->count - 1].wanted, "the node of who touches first");
+}
+
+static void on_a(void) {
+    all_on(bit(w->a), 99);
+}
+
+static void all_on_a(void) {
+    all_on(bit(w->a), 100);
+}
+
+static void all_on_a_or_b(void) {
+    all_on(bit(w->a) | bit(w->b), 100);
+}
+
+static void spread_on_all(void) {
+    spread_evenly(w->with_cpus);
+}
+
+static void spread_on_memory(void) {
+    spread_evenly(w->allowed);
+}
+
+static void spread_on_a_and_b(void) {
+    spread_evenly(bit(w->a) | bit(w->b));
+}
+
+static void spread_one_to_three(void) {
+    unsigned weights[NODES_MAX] = {0};
+    weights[w->a] = 1;
+    weights[w->b] = 3;
+    spread(weights);
+}
+
+/* Even, and a block lies on one node if no span of its is shared. */
+static void blocks_in_turn(void) {
+    spread_evenly(w->with_cpus);
+    for (size_t i = 0; i < w->count; i++) {
+        block b = hoards[i]->blocks[hoards[i]->count - 1];
+        census *c = census_new();
+        size_t best = 0;
+        census_count(c, b);
+        for (int n = 0; n < NODES_MAX; n++)
+            best = census_on(c, bit(n)) > best ? census_on(c, bit(n)) : best;
+        CHECK(100 * best >= 99 * census_all(c), "a block of %zu MiB is on one node", b.bytes / MIB);
+    }
+}
+
+/* Takes blocks until there are no more. NULL must come with ENOMEM, and before `most` bytes. */
+static hoard *exhaust(size_t bytes, size_t most) {
+    hoard *h = books(sizeof *h);
+    for (size_t sum = 0;; sum += bytes) {
+        void *p;
+        errno = 0;
+        p = malloc(bytes);
+        if (!p)
+            break;
+        CHECK(sum < most && h->count < BLOCKS_MAX, "NULL before %zu MiB in blocks of %zu", most / MIB, bytes);
+        h->blocks[h->count++] = block_touch((block){p, bytes});
+    }
+    CHECK(errno == ENOMEM, "errno is %d", errno);
+    return h;
+}
+
+static void give_all(hoard *h) {
+    while (h->count)
+        give(h->blocks[--h->count]);
+}
+
+static const place *place_of_lean(void) {
+    for (size_t i = 0; i < w->count; i++)
+        if (w->places[i].node == w->lean)
+            return &w->places[i];
+    CHECK(0, "the lean node has a cpu");
+    return NULL;
+}
+
+/* A block that cannot grow stays as it is. */
+static void grow_until_null(void) {
+    size_t bytes = 1 * MIB;
+    unsigned char *p = malloc(bytes), *grown;
+    CHECK(p, "1 MiB");
+    memset(p, 1, bytes);
+    while ((grown = realloc(p, bytes + MIB))) {
+        p = grown;
+        memset(p + bytes, 1, MIB);
+        bytes += MIB;
+        CHECK(bytes < LEAN_BYTES, "NULL before %zu MiB", LEAN_BYTES / MIB);
+    }
+    CHECK(errno == ENOMEM, "errno is %d", errno);
+    for (size_t i = 0; i < bytes; i += 4096)
+        CHECK(p[i] == 1, "byte %zu stays", i);
+    free(p);
+}
+
+/* The node is full: NULL, nobody is killed, and what is freed serves again. */
+static void *fill_sizes(void *unused) {
+    static const size_t sizes[] = {1000, 20000, 100000, 1 * MIB, 5 * MIB};
+    (void)unused;
+    go_to(place_of_lean());
+    for (size_t i = 0; i < LENGTH(sizes); i++) {
+        hoard *h = exhaust(sizes[i], LEAN_BYTES);
+        census *c = census_new();
+        size_t count = h->count;
+        count_hoard(c, h);
+        expect_on(c, bit(w->lean), 100, "what fitted");
+        CHECK(count * sizes[i] >= 16 * MIB, "blocks of %zu: %zu fitted", sizes[i], count);
+        give_all(h);
+        for (size_t j = 0; j < count / 2; j++)
+            h->blocks[h->count++] = take(sizes[i]);
+        give_all(h);
+        malloc_trim(0);
+    }
+    grow_until_null();
+    return NULL;
+}
+
+/* By a thread that has never been elsewhere. */
+static void full(void) {
+    pthread_t thread;
+    CHECK(pthread_create(&thread, NULL, fill_sizes, NULL) == 0, "a thread");
+    pthread_join(thread, NULL);
+}
+
+static void *fill_up(void *arg) {
+    const place *where = arg;
+    go_to(where);
+    give_all(exhaust(50000, LEAN_BYTES));
+    return NULL;
+}
+
+/* The same by a thread of each node at a time. */
+static void full_for_threads(void) {
+    pthread_t threads[NODES_MAX];
+    for (size_t i = 0; i < w->count; i++)
+        CHECK(pthread_create(&threads[i], NULL, fill_up, &w->places[i]) == 0, "a thread");
+    for (size_t i = 0; i < w->count; i++)
+        pthread_join(threads[i], NULL);
+    go_to(place_of_lean());
+    give(take(8 * MIB));
+}
+
+/* More than the lean node has, from a thread there: all is served, and most of it by the nearest node. */
+static void falls_back(void) {
+    hoard *h = books(sizeof *h);
+    census *c = census_new();
+    go_to(place_of_lean());
+    for (size_t bytes = 0; bytes < LEAN_BYTES; bytes += 100000)
+        h->blocks[h->count++] = take(100000);
+    count_hoard(c, h);
+    CHECK(census_on(c, bit(w->lean)) * PAGE_BYTES >= 16 * MIB, "the lean node is used: %zu pages",
+          census_on(c, bit(w->lean)));
+    expect_on(c, bit(w->lean) | w->nearest_to_lean, 99, "a thread on the lean node");
+    give_all(h);
+}
+
+/* All is served, and nobody asks by whom. */
+static void is_served(void) {
+    hoard *h = books(sizeof *h);
+    for (size_t i = 0; i < w->count; i++) {
+        go_to(&w->places[i]);
+        for (size_t bytes = 0; bytes < LEAN_BYTES / 2; bytes += 50000 + MIB) {
+            h->blocks[h->count++] = take(50000);
+            h->blocks[h->count++] = take(1 * MIB);
+        }
+    }
+    give_all(h);
+}
+
+/* A child of a threaded process that runs on another node. */
+static void fork_migrates(void) {
+    int status;
+    pid_t child;
+    gather_all();
+    go_to(&w->places[0]);
+    free(malloc(100));
+    child = fork();
+    if (child == 0) {
+        census *c = census_new();
+        hoard *h = books(sizeof *h);
+        h->where = &w->places[w->count - 1];
+        gather(h);
+        count_hoard(c, h);
+        expect_on(c, h->where->wanted, 95, "the child");
+        _exit(0);
+    }
+    CHECK(child > 0 && waitpid(child, &status, 0) == child && status == 0, "status %d of the child", status);
+}
+
+/* Without a policy the memory is the kernel's to place: by the thread's inherited policy, or by its first
+ * touch. */
+static void first_touch(void) {
+    each_on_its_own(50);
+}
+
+/* What the filter stops: all calls, or all but the query where pages are, as some containers do. */
+enum { NOTHING, ALL, ALL_BUT_QUERY };
+
+typedef struct test_case {
+    const char *name, *policy; /* NULL: not set */
+    void (*body)(void);
+    size_t nodes;          /* that it needs at least */
+    bool lean;             /* or the lean one */
+    bool strict;           /* UMALLOC_NUMA_STRICT */
+    int refused, error;    /* which calls, and with what errno */
+    int inherited;         /* policy of the process, for node A */
+    const char *complaint; /* what stderr must have */
+    int status;
+} test_case;
+
+static const test_case cases[] = {
+    {"default", NULL, local, .nodes = 2},
+    {"local", "local", local, .nodes = 2},
+    {"local-strict", "local-strict", local_strict, .nodes = 2},
+    {"bind", "bind:$A", all_on_a, .nodes = 2},
+    {"bind to two", "bind:$A,$B", all_on_a_or_b, .nodes = 2},
+    {"prefer", "prefer:$A", on_a, .nodes = 2},
+    {"interleave", "interleave", spread_on_all, .nodes = 2},
+    {"interleave two", "interleave:$B,$A", spread_on_a_and_b, .nodes = 2},
+    {"weighted", "weighted:$A=1,$B=3", spread_one_to_three, .nodes = 2},
+    {"weighted by the kernel", "weighted", spread_on_memory, .nodes = 2},
+    {"round-robin", "round-robin", blocks_in_turn, .nodes = 2},
+    {"none", "none", none, .nodes = 2},
+    {"fork migrates", "local", fork_migrates, .nodes = 2},
+    {"inherited bind", NULL, all_on_a, .nodes = 2, .inherited = MPOL_BIND},
+    {"unknown node", "bind:63", local, .nodes = 2, .complaint = "UMALLOC_NUMA=\"bind:63\""},
+    {"unknown node, strict", "bind:63", local, .nodes = 2, .strict = true, .complaint = "bind:63",
+     .status = UMALLOC_STOP},
+    {"strict", "bind:$A", all_on_a, .nodes = 2, .strict = true},
+    {"EPERM", NULL, first_touch, .nodes = 2, .refused = ALL, .error = EPERM},
+    {"EPERM, local-strict", "local-strict", first_touch, .nodes = 2, .refused = ALL, .error = EPERM},
+    {"EPERM, bind", "bind:$A", first_touch, .nodes = 2, .refused = ALL, .error = EPERM},
+    {"EPERM, interleave", "interleave", first_touch, .nodes = 2, .refused = ALL, .error = EPERM},
+    {"EPERM, round-robin", "round-robin", first_touch, .nodes = 2, .refused = ALL, .error = EPERM},
+    {"EPERM, strict", "bind:$A", local, .nodes = 2, .strict = true, .refused = ALL, .error = EPERM,
+     .complaint = "UMALLOC_NUMA", .status = UMALLOC_STOP},
+    {"EPERM but for queries", NULL, first_touch, .nodes = 2, .refused = ALL_BUT_QUERY, .error = EPERM},
+    {"EPERM but for queries, local-strict", "local-strict", first_touch, .nodes = 2, .refused = ALL_BUT_QUERY,
+     .error = EPERM},
+    {"EPERM but for queries, bind", "bind:$A", first_touch, .nodes = 2, .refused = ALL_BUT_QUERY,
+     .error = EPERM},
+    {"ENOSYS", NULL, first_touch, .nodes = 2, .refused = ALL, .error = ENOSYS},
+    {"ENOSYS, bind", "bind:$A", first_touch, .nodes = 2, .refused = ALL, .error = ENOSYS},
+    {"ENOSYS, weighted", "weighted", first_touch, .nodes = 2, .refused = ALL, .error = ENOSYS},
+    {"full, bind", "bind:$L", full, .lean = true},
+    {"full, bind, threads", "bind:$L", full_for_threads, .lean = true},
+    {"full, local-strict", "local-strict", full, .lean = true},
+    {"full, local", "local", falls_back, .lean = true},
+    {"full, prefer", "prefer:$L", falls_back, .lean = true},
+    {"full, bind to two", "bind:$L,$B", is_served, .lean = true},
+    {"full, interleave", "interleave", is_served, .lean = true},
+    {"full, weighted", "weighted:$L=3,$B=1", is_served, .lean = true},
+    {"full, round-robin", "round-robin", is_served, .lean = true},
+};
+
+static void refuse(int error, int what) {
+    static const long calls[] = {SYS_mbind, SYS_get_mempolicy, SYS_set_mempolicy, SYS_migrate_pages,
+                                 SYS_HOME_NODE};
+    struct sock_filter rules[32] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+    };
+    struct sock_fprog program = {.len = 1, .filter = rules};
+    for (size_t i = 0; i < LENGTH(calls); i++) {
+        rules[program.len++] =
+            (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)calls[i], 0, 1);
+        rules[program.len++] =
+            (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (unsigned)error);
+    }
+    if (what == ALL) {
+        const struct sock_filter others[] = {
+            BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_move_pages, 0, 3),
+            BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[0])),
+            BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0, 0, 1),
+            BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (unsigned)error),
+        };
+        memcpy(rules + program.len, others, sizeof others);
+        program.len = (unsigned short)(program.len + LENGTH(others));
+    }
+    rules[program.len++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+    CHECK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+              prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0,
+          "the kernel takes a filter");
+}
+
+/* The policy with the nodes of this machine. */
+static void set_policy(const char *policy) {
+    char text[128];
+    size_t n = 0;
+    for (const char *at = policy; *at; at++) {
+        int node = at[0] != '$' ? -1 : at[1] == 'A' ? w->a : at[1] == 'B' ? w->b : w->lean;
+        if (node < 0)
+            text[n++] = *at;
+        else
+            n += (size_t)snprintf(text + n, sizeof text - n, "%d", node);
+        at += node >= 0;
+    }
+    text[n] = 0;
+    setenv("UMALLOC_NUMA", text, 1);
+}
+
+static void start(const test_case *t, int world_fd, int err_fd) {
+    char number[2][16];
+    unsigned long node = bit(w->a);
+    int fd = open("/proc/self/oom_score_adj", O_WRONLY);
+    CHECK(fd >= 0 && write(fd, "1000", 4) == 4, "oom_score_adj");
+    close(fd);
+    if (t->policy)
+        set_policy(t->policy);
+    if (t->strict)
+        setenv("UMALLOC_NUMA_STRICT", "1", 1);
+    if (t->inherited)
+        CHECK(set_mempolicy(t->inherited, &node, sizeof node * 8 + 1) == 0, "a policy to inherit");
+    if (t->refused)
+        refuse(t->error, t->refused);
+    snprintf(number[0], sizeof number[0], "%zu", (size_t)(t - cases));
+    snprintf(number[1], sizeof number[1], "%d", world_fd);
+    dup2(err_fd, STDERR_FILENO);
+    execl("/proc/self/exe", "policies", "--run", number[0], number[1], (char *)NULL);
+    _exit(STATUS_NO_MEMORY);
+}
+
+/* What the case wrote on stderr; empty if it wrote nothing. */
+static const char *written(int fd) {
+    static char text[1024];
+    ssize_t n = pread(fd, text, sizeof text - 1, 0);
+    text[n > 0 ? n : 0] = 0;
+    return text;
+}
+
+/* Whether it went as it should. */
+static bool run(const test_case *t, int world_fd) {
+    int err_fd = memfd_create("stderr", 0), status = 0;
+    pid_t child = fork();
+    if (child == 0)
+        start(t, world_fd, err_fd);
+    CHECK(child > 0 && waitpid(child, &status, 0) == child, "a process");
+    const char *text = written(err_fd);
+    close(err_fd);
+    if (status == t->status << 8 && (t->complaint ? strstr(text, t->complaint) != NULL : !*text)) {
+        say("ok: %s\n", t->name);
+        return true;
+    }
+    say("FAILED: %s: %s %d\n", t->name, WIFSIGNALED(status) ? "killed by signal" : "status",
+        WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+    (void)!write(STDOUT_FILENO, text, strlen(text));
+    return false;
+}
+
+static void look_at_world(void) {
+    find_places();
+    w->count = place_count;
+    memcpy(w->places, places, sizeof places);
+    w->allowed = allowed_nodes();
+    w->a = 63 - __builtin_clzll(w->allowed);
+    w->b = __builtin_ctzll(w->allowed);
+    w->lean = -1;
+    for (size_t i = 0; i < place_count; i++)
+        w->with_cpus |= bit(places[i].node) & w->allowed;
+    for (int n = 0; n < NODES_MAX; n++)
+        if (w->allowed & bit(n) && numa_node_size64(n, NULL) < (long long)LEAN_BYTES)
+            w->lean = n;
+    if (w->lean >= 0)
+        w->nearest_to_lean = nearest_nodes(w->lean, w->allowed & ~bit(w->lean));
+}
+
+static bool chosen(const test_case *t, char **names) {
+    if (t->lean != (w->lean >= 0) || (size_t)__builtin_popcountll(w->allowed) < t->nodes)
+        return false;
+    for (char **name = names; *name; name++)
+        if (strcmp(*name, t->name) == 0)
+            return true;
+    return !*names;
+}
+
+int main(int argc, char **argv) {
+    bool child = argc == 4 && strcmp(argv[1], "--run") == 0;
+    int failed = 0, world_fd = child ? atoi(argv[3]) : memfd_create("world", 0);
+    CHECK(child || ftruncate(world_fd, sizeof(world)) == 0, "room");
+    w = mmap(NULL, sizeof(world), PROT_READ | PROT_WRITE, MAP_SHARED, world_fd, 0);
+    CHECK(w != MAP_FAILED, "mmap");
+    if (child) {
+        check_library();
+        cases[atoi(argv[2])].body();
+        return 0;
+    }
+    look_at_world();
+    for (size_t i = 0; i < LENGTH(cases); i++)
+        if (chosen(&cases[i], argv + 1))
+            failed += !run(&cases[i], world_fd);
+    return failed ? 1 : 0;
+}
