@@ -127,6 +127,7 @@ static void type_string(const char *def, uint64_t min, uint64_t max, const char 
 #define TYPE_BYTES  type_bytes
 #define TYPE_COUNT  type_count
 #define TYPE_STRING type_string
+#define TYPE_NUMA   type_string
 
 int main(void) {
     fputs(head, stdout);

@@ -13,7 +13,14 @@
 #define BOOL_CHOICES  "0|1|on|off|yes|no|true|false"
 #define NOT_A_CHOICE  (~0u)
 
-typedef enum option_kind { KIND_BOOL, KIND_CHOICE, KIND_BYTES, KIND_COUNT, KIND_STRING } option_kind;
+typedef enum option_kind {
+    KIND_BOOL,
+    KIND_CHOICE,
+    KIND_BYTES,
+    KIND_COUNT,
+    KIND_STRING,
+    KIND_NUMA
+} option_kind;
 
 typedef struct option_row {
     char name[NAME_ROOM];
@@ -29,6 +36,7 @@ typedef struct option_row {
 #define ROW_BYTES(d, lo, hi)  .def = (d), .min = (lo), .max = (hi), .text = ""
 #define ROW_COUNT(d, lo, hi)  .def = (d), .min = (lo), .max = (hi), .text = ""
 #define ROW_STRING(d, lo, hi) .def = 0, .min = (lo), .max = (hi), .text = d
+#define ROW_NUMA              ROW_STRING
 
 static const option_row rows[] = {
 #define X(id, NAME, type, default_, min_, max_, unit, stability, help)                                       \
@@ -119,6 +127,7 @@ static uint64_t number_of(const option_row *row) {
     case KIND_COUNT:
         return *(const uint64_t *)field;
     case KIND_STRING:
+    case KIND_NUMA:
         break;
     }
     return 0;
@@ -138,8 +147,13 @@ static void set_number(const option_row *row, uint64_t v) {
         *(uint64_t *)field = v;
         break;
     case KIND_STRING:
+    case KIND_NUMA:
         break;
     }
+}
+
+static bool is_text(const option_row *row) {
+    return row->kind == KIND_STRING || row->kind == KIND_NUMA;
 }
 
 static const char *string_of(const option_row *row) {
@@ -151,23 +165,27 @@ static void set_string(const option_row *row, const char *s) {
 }
 
 /* Values outlive the environment: programs overwrite it to show a title in ps. */
-#define COUNT_BOOL   0
-#define COUNT_CHOICE 0
-#define COUNT_BYTES  0
-#define COUNT_COUNT  0
-#define COUNT_STRING 1
+#define ROOM_BOOL(max)   0
+#define ROOM_CHOICE(max) 0
+#define ROOM_BYTES(max)  0
+#define ROOM_COUNT(max)  0
+#define ROOM_STRING(max) ((max) + 1)
+#define ROOM_NUMA        ROOM_STRING
 enum {
-#define X(id, NAME, type, def, min, max, unit, stability, help) +COUNT_##type
-    STRING_ROWS = UM_OPTION_TABLE(X)
+#define X(id, NAME, type, def, min, max, unit, stability, help) +ROOM_##type(max)
+    STRINGS_BYTES = UM_OPTION_TABLE(X)
 #undef X
 };
 
+static unsigned kept_bytes; /* by the options loaded so far */
+
 static const char *kept(const char *value, size_t n) {
-    static char room[1024];
-    _Static_assert(STRING_ROWS == 1, "one room a string");
+    static char room[STRINGS_BYTES];
+    char *copy = room + kept_bytes;
+    kept_bytes += (unsigned)n + 1;
     for (size_t i = 0; i <= n; i++)
-        room[i] = value[i];
-    return room;
+        copy[i] = value[i];
+    return copy;
 }
 
 /* Parsing */
@@ -230,9 +248,10 @@ static bool parse_value(const option_row *row, const char *value) {
         if (!parse_number(value, row->kind == KIND_BYTES, &v) || v < row->min || v > row->max)
             return false;
         break;
-    case KIND_STRING: {
+    case KIND_STRING:
+    case KIND_NUMA: {
         size_t n = length_of(value);
-        if (n < row->min || n > row->max)
+        if (n < row->min || n > row->max || (row->kind == KIND_NUMA && !um_numa_parse(value, &um_numa_asked)))
             return false;
         set_string(row, kept(value, n));
         break;
@@ -281,6 +300,9 @@ static void say_value(um_text *t, const option_row *row, uint64_t v, const char 
     case KIND_STRING:
         um_text_quoted(t, string, SHOWN_COLUMNS);
         break;
+    case KIND_NUMA:
+        um_text_str(t, string); /* um_numa_parse took it: it is printable */
+        break;
     }
 }
 
@@ -310,6 +332,9 @@ static void say_accepted(um_text *t, const option_row *row) {
         um_text_str(t, " to ");
         um_text_u64(t, row->max);
         um_text_str(t, " bytes");
+        break;
+    case KIND_NUMA:
+        um_text_str(t, "one of " UM_NUMA_FORMS);
         break;
     }
 }
@@ -416,8 +441,11 @@ static unsigned row_called(const char *s, size_t n) {
 
 static void load_defaults(void) {
     from_environment = 0;
+    kept_bytes = 0;
+    if (um_numa_asked.policy != UM_NUMA_LOCAL) /* else its page is not touched */
+        um_numa_asked = (um_numa_spec){.policy = UM_NUMA_LOCAL};
     for (unsigned i = 0; i < UM_COUNT(rows); i++)
-        if (rows[i].kind == KIND_STRING)
+        if (is_text(&rows[i]))
             set_string(&rows[i], rows[i].text);
         else
             set_number(&rows[i], rows[i].def);
@@ -461,12 +489,19 @@ static const char *source_of(unsigned i) {
     return from_environment >> i & 1 ? "environment" : "default";
 }
 
+bool um_option_given(const void *field) {
+    unsigned i = 0;
+    while (i < UM_COUNT(rows) && field_of(&rows[i]) != field)
+        i++;
+    return from_environment >> i & 1;
+}
+
 void um_options_dump_text(um_text *t) {
     for (unsigned i = 0; i < UM_COUNT(rows); i++) {
         um_text_str(t, "  " PREFIX);
         um_text_str_wide(t, rows[i].name, NAME_ROOM);
         um_text_str_wide(t, source_of(i), 13);
-        say_value(t, &rows[i], number_of(&rows[i]), rows[i].kind == KIND_STRING ? string_of(&rows[i]) : "");
+        say_value(t, &rows[i], number_of(&rows[i]), is_text(&rows[i]) ? string_of(&rows[i]) : "");
         um_text_char(t, '\n');
     }
 }
@@ -487,6 +522,7 @@ static void json_value(um_text *t, const option_row *row) {
         um_text_u64(t, v);
         break;
     case KIND_STRING:
+    case KIND_NUMA:
         um_text_json(t, string_of(row));
         break;
     }

@@ -5,6 +5,7 @@
 
 #include "base/base.h"
 #include "base/text.h"
+#include "conf/numa.h"
 
 typedef enum um_stats_mode { UM_STATS_OFF, UM_STATS_TEXT, UM_STATS_JSON } um_stats_mode;
 typedef enum um_hugepages_mode {
@@ -21,7 +22,8 @@ typedef enum um_hugepages_mode {
    id: field of um_options.  NAME: the variable is UMALLOC_NAME.
    type: BOOL (0|1|on|off|yes|no|true|false), CHOICE (the min column holds the choices string, values count
    from 0 in its order), BYTES (K/M/G/T suffixes of 1024, optional trailing B or iB; case-insensitive), COUNT
-   (a plain number), STRING (min and max are lengths, unit says what the text is).
+   (a plain number), STRING (min and max are lengths, unit says what the text is), NUMA (the same, and
+   um_numa_parse takes it).
    unit: for the page: bytes, ms, "" ...  stability: stable | evolving. */
 #define UM_OPTION_TABLE(X)                                                                                   \
     X(stats, STATS, CHOICE, UM_STATS_OFF, UM_STATS_CHOICES, 0, "", "stable",                                 \
@@ -47,9 +49,15 @@ typedef enum um_hugepages_mode {
       "none.")                                                                                               \
     X(hugepages, HUGEPAGES, CHOICE, UM_HUGEPAGES_AUTO, UM_HUGEPAGES_CHOICES, 0, "", "evolving",              \
       "Transparent huge pages: auto asks for them once 32 MiB are in use in small blocks, or 512 MiB in "    \
-      "all, "                                                                                                \
-      "off never, thp from the start where that costs small programs nothing, always from the first byte "   \
-      "on.")
+      "all, off never, thp from the start where that costs small programs nothing, always from the first "   \
+      "byte on.")                                                                                            \
+    X(numa, NUMA, NUMA, "local", 1, UM_NUMA_TEXT_MAX, "policy", "evolving",                                  \
+      "Which NUMA nodes memory comes from: that of the thread (local), only that (local-strict), only "      \
+      "those named (bind) or first (prefer), page by page in turn (interleave, weighted), span by span in "  \
+      "turn "                                                                                                \
+      "(round-robin), or as the kernel likes (none).")                                                       \
+    X(numa_strict, NUMA_STRICT, BOOL, 0, 0, 1, "", "evolving",                                               \
+      "A NUMA policy that cannot be had stops the program (status 2) instead of degrading.")
 
 /* UMALLOC_LIB is the path of the library, for scripts that preload it. Not an option: neither read nor
    complained about. */
@@ -60,6 +68,7 @@ typedef enum um_hugepages_mode {
 #define UM_TYPE_BYTES  uint64_t
 #define UM_TYPE_COUNT  uint64_t
 #define UM_TYPE_STRING const char *
+#define UM_TYPE_NUMA   const char *
 
 typedef struct um_options {
 #define X(id, NAME, type, def, min, max, unit, stability, help) UM_TYPE_##type id;
@@ -74,6 +83,8 @@ extern UM_HIDDEN um_options um_option;
    name, is one line in `complaints`: variable, value, accepted forms, fallback used (or the nearest name).
    Returns how many there were. */
 UM_HIDDEN unsigned um_options_load(char *const *envp, um_text *complaints);
+/* The value of this field of um_option came from the environment. */
+UM_HIDDEN bool um_option_given(const void *field);
 /* The effective values with their source (default or environment), as text lines or as the members of a JSON
  * object. */
 UM_HIDDEN void um_options_dump_text(um_text *t);

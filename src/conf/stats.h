@@ -6,7 +6,7 @@
 #include "conf/counters.h"
 
 #define UM_STATS_CLASSES_MAX 128u
-#define UM_STATS_NODES_MAX   8u
+#define UM_STATS_NODES_MAX   64u
 
 /* Plain copy of um_counters. */
 typedef struct um_counter_values {

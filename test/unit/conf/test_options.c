@@ -35,6 +35,7 @@ static void expect_defaults(void) {
 #define EXPECT_BYTES(a, b)                                      cr_expect_eq(a, b)
 #define EXPECT_COUNT(a, b)                                      cr_expect_eq(a, b)
 #define EXPECT_STRING(a, b)                                     cr_expect_str_eq(a, b)
+#define EXPECT_NUMA                                             EXPECT_STRING
 #define X(id, NAME, type, def, min, max, unit, stability, help) EXPECT_##type(um_option.id, def);
     UM_OPTION_TABLE(X)
 #undef X
@@ -327,7 +328,9 @@ Test(options, text_dump_shows_value_and_source) {
                                             "  UMALLOC_DIRTY_MAX       environment  1536K\n"
                                             "  UMALLOC_THREAD_CACHE    environment  1M\n"
                                             "  UMALLOC_LIMIT           default      0\n"
-                                            "  UMALLOC_HUGEPAGES       default      auto\n");
+                                            "  UMALLOC_HUGEPAGES       default      auto\n"
+                                            "  UMALLOC_NUMA            default      local\n"
+                                            "  UMALLOC_NUMA_STRICT     default      off\n");
 }
 
 Test(options, json_dump_holds_every_option_with_its_type) {
