@@ -72,7 +72,7 @@ static __attribute__((no_sanitize("thread"))) void add_span(const um_span *s, vo
 }
 
 /* Blocks in a cache, which its owner may be changing: a link may be what the program wrote into a block that
-   was handed out meanwhile. It is followed only into slabs of the class, which stay mapped: the node is
+   was handed out meanwhile. It is followed only into slabs of the class, which stay mapped: the spaces are
    paused. */
 static __attribute__((no_sanitize("thread", "address"))) unsigned count_cached(const um_cache *k,
                                                                                const um_block *b) {
@@ -90,9 +90,9 @@ static __attribute__((no_sanitize("thread", "address"))) unsigned count_cached(c
 static __attribute__((no_sanitize("thread"))) void add_cache(const um_cache *k, um_class_row *row,
                                                              um_stats *out) {
     unsigned n;
-    um_space_pause(k->heap->node);
+    um_space_pause();
     n = count_cached(k, k->home.list) + count_cached(k, k->rest);
-    um_space_resume(k->heap->node);
+    um_space_resume();
     n = (unsigned)um_min(n, row->live);
     row->live -= n;
     row->frees += k->home.mark - k->home.countdown;

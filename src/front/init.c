@@ -8,7 +8,7 @@
 #include "conf/options.h"
 #include "front/front.h"
 #include "os/os.h"
-#include "space/space.h"
+#include "space/place.h"
 
 #include <limits.h>
 #include <pthread.h>
@@ -97,6 +97,35 @@ static void say_hello(um_text *t) {
     um_options_dump_text(t);
 }
 
+/* The policy, or no program. */
+static void must_place(um_text *t, unsigned complaints) {
+    int err = um_place_try();
+    if (!complaints && !err)
+        return;
+    um_text_str(t, "umalloc: UMALLOC_NUMA=");
+    um_text_str(t, um_option.numa);
+    um_text_str(t, " cannot be had");
+    if (err) {
+        um_text_str(t, " (errno ");
+        um_text_u64(t, (uint64_t)err);
+        um_text_char(t, ')');
+    }
+    um_text_str(t, "; stopping, as UMALLOC_NUMA_STRICT asks\n");
+    um_text_flush(t);
+    um_os_exit(2);
+}
+
+/* What was allocated before the options were known came from the first place. */
+static void begin_main_thread(void) {
+    um_heap *h = um_front_heap();
+    um_space_placed();
+    if (!h)
+        return;
+    register_thread();
+    if (um_place_here() != h->node)
+        um_heap_move(h);
+}
+
 static __attribute__((constructor(101))) void um_start(int argc, char **argv, char **envp) {
     um_text t;
     unsigned complaints = 0;
@@ -106,13 +135,15 @@ static __attribute__((constructor(101))) void um_start(int argc, char **argv, ch
     um_text_init(&t, to_stderr, NULL);
     if (envp && !um_os_secure())
         complaints = um_options_load(envp, &t);
+    complaints += um_place_init(&um_numa_asked, um_option_given(&um_option.numa), &t);
+    if (um_option.numa_strict)
+        must_place(&t, complaints);
     um_text_flush(&t);
     if (complaints && um_option.strict)
         um_os_exit(2);
     apply_options();
     um_front_fork_init();
-    if (um_front_heap())
-        register_thread();
+    begin_main_thread();
     started = true;
     if (um_option.verbose) {
         say_hello(&t);

@@ -128,3 +128,7 @@ int um_os_move_pages(uintptr_t at, size_t pages, unsigned node, size_t *moved) {
     }
     return err;
 }
+
+int um_os_task_policy(int *mode) {
+    return error_of(kernel(SYS_get_mempolicy, (long)mode, 0, 0, 0, 0, 0));
+}

@@ -104,6 +104,8 @@ typedef enum um_policy_mode {
 /* mbind. `nodes` may be NULL. Moves nothing without UM_POLICY_MOVE, so it belongs before the first touch. It
    splits mappings: bind whole regions. EINVAL: a node is not allowed (any more), or an unknown mode. */
 UM_HIDDEN int um_os_policy(uintptr_t at, size_t bytes, int mode, const um_node_set *nodes, unsigned flags);
+/* The policy that the thread was given from outside, as by numactl. */
+UM_HIDDEN int um_os_task_policy(int *mode);
 /* From which node BIND and PREFERRED_MANY count distances. ENOSYS before Linux 5.17. */
 UM_HIDDEN int um_os_home_node(uintptr_t at, size_t bytes, unsigned node);
 /* Touches every page for writing, contents stay. On an error some may be there. ENOMEM, EFAULT (a huge page

@@ -4,13 +4,14 @@
 
 #include "space/bins.h"
 #include "space/huge.h"
+#include "space/place.h"
 #include "space/space.h"
 #include "space/window.h"
 
 /* As um_hugepages_mode; asserted equal in purge.c. */
 enum { UM_SPACE_HUGE_AUTO, UM_SPACE_HUGE_OFF, UM_SPACE_HUGE_THP, UM_SPACE_HUGE_ALWAYS };
 
-/* All fields under `lock`, but the two atomics. */
+/* All fields under `lock`, but the atomic one and meta. */
 typedef struct um_space {
     um_lock lock;
     size_t first_slot;                   /* first ever opened */
@@ -29,12 +30,17 @@ typedef struct um_space {
     size_t kept_bytes;                       /* of those, part of dirty_bytes */
     um_huge huge;
     um_bins bins[UM_STATES];
+    struct {
+        um_lock lock; /* rank: before any space's */
+        char *at;
+        size_t left, total;
+    } meta; /* the allocator's own records, under their own lock */
 } um_space;
 
 extern UM_HIDDEN um_space um_spaces[UM_NODES_MAX];
 /* A bit for each node that has opened memory. Written under the window lock; relaxed: who misses one that
    opens just now finds nothing there to do. */
-extern UM_HIDDEN _Atomic(uint32_t) um_spaces_used;
+extern UM_HIDDEN _Atomic(uint64_t) um_spaces_used;
 
 UM_INLINE bool um_space_is_used(unsigned node) {
     return atomic_load_explicit(&um_spaces_used, memory_order_relaxed) >> node & 1;

@@ -16,24 +16,28 @@
 #define SLOTS_MAX           ((size_t)1 << 28)
 
 um_space um_spaces[UM_NODES_MAX];
-_Atomic(uint32_t) um_spaces_used;
+_Atomic(uint64_t) um_spaces_used;
 um_space_settings um_space_setting = {.decay_ms = 1000};
 _Atomic(size_t) um_space_footprint;
 _Atomic(uint64_t) um_space_now_ms;
 _Atomic(size_t) um_space_dirty;
 static um_lock window_lock; /* rank: after any space lock */
 
-static struct {
-    um_lock lock;
-    char *at;
-    size_t left, total;
-} meta;
-
 int um_space_init(void) {
     if (um_space_window.table)
         return 0;
     um_os_init();
     return um_window_init();
+}
+
+void um_space_placed(void) {
+    um_space *sp = &um_spaces[0];
+    if (!um_space_is_used(0))
+        return;
+    um_lock_take(&sp->lock);
+    um_place_bind(0, um_space_window.base + (sp->first_slot << UM_SLOT_SHIFT),
+                  (sp->open_slot - sp->first_slot) << UM_SLOT_SHIFT);
+    um_lock_drop(&sp->lock);
 }
 
 static size_t index_of_right(const um_span *s) {
@@ -186,6 +190,14 @@ void um_space_note_full(um_span *s) {
     atomic_fetch_add_explicit(&um_spaces[s->node].full_slots, 1, memory_order_relaxed); /* hint */
 }
 
+/* Maps memory where the space's slots have none, and tells the kernel where its pages belong. */
+static int map_fresh(unsigned node, size_t first, size_t slots) {
+    int err = um_window_map(first, slots);
+    if (!err)
+        um_place_bind(node, um_space_window.base + (first << UM_SLOT_SHIFT), slots << UM_SLOT_SHIFT);
+    return err;
+}
+
 /* Makes `slots` fresh slots follow the open ones; they are one BUSY span with its length set. */
 static int open_locked(um_space *sp, size_t slots, um_span **out) {
     unsigned node = (unsigned)(sp - um_spaces);
@@ -197,7 +209,8 @@ static int open_locked(um_space *sp, size_t slots, um_span **out) {
         um_lock_take(&window_lock);
         err = um_window_claim(node, slots, &first, &count);
         if (!err)
-            atomic_fetch_or_explicit(&um_spaces_used, 1u << node, memory_order_relaxed); /* see internal.h */
+            atomic_fetch_or_explicit(&um_spaces_used, (uint64_t)1 << node,
+                                     memory_order_relaxed); /* see internal.h */
         um_lock_drop(&window_lock);
         if (err)
             return err;
@@ -208,7 +221,7 @@ static int open_locked(um_space *sp, size_t slots, um_span **out) {
         }
         sp->region_end = first + count;
     }
-    err = um_window_map(sp->open_slot, slots);
+    err = map_fresh(node, sp->open_slot, slots);
     if (err)
         return err;
     um_huge_opened_locked(sp, sp->open_slot, slots);
@@ -291,7 +304,7 @@ static um_span *carve_locked(um_space *sp, um_span_state state, size_t slots, si
 static um_span *carve_unmapped_locked(um_space *sp, size_t slots, size_t align) {
     um_span *s;
     while ((s = carve_locked(sp, UM_UNMAPPED, slots, align)) != NULL) {
-        int err = um_window_map(um_span_index(s), s->slots);
+        int err = map_fresh(s->node, um_span_index(s), s->slots);
         if (!err)
             return s;
         if (err != EEXIST) {
@@ -369,14 +382,12 @@ static um_span *alloc_once(um_space *sp, size_t slots, size_t align, bool clean_
     return s;
 }
 
-um_span *um_space_alloc(unsigned node, size_t slots, size_t align_slots, bool *zeroed) {
-    um_space *sp = &um_spaces[node];
-    um_span *s;
-    if (slots == 0 || slots > SLOTS_MAX || align_slots > SLOTS_MAX)
-        return NULL;
-    s = alloc_once(sp, slots, align_slots, false);
+/* From one space; under a strict policy, with all its pages where they should be: what is dirty was looked at
+   before. */
+static um_span *alloc_from(um_space *sp, size_t slots, size_t align, bool *zeroed) {
+    um_span *s = alloc_once(sp, slots, align, false);
     if (!s && um_space_trim(0)) /* what is kept for reuse stood in the way, or fragments the addresses */
-        s = alloc_once(sp, slots, align_slots, false);
+        s = alloc_once(sp, slots, align, false);
     if (!s)
         return NULL;
     s->moved = 0;
@@ -384,15 +395,30 @@ um_span *um_space_alloc(unsigned node, size_t slots, size_t align_slots, bool *z
     s->cut = 0;
     if (zeroed)
         *zeroed = s->state != UM_DIRTY;
+    if (um_likely(!um_place.strict) || s->state == UM_DIRTY ||
+        um_place_fill(s->node, (uintptr_t)um_span_start(s), slots << UM_SLOT_SHIFT))
+        return s;
+    um_space_free(s, 0);
+    return NULL;
+}
+
+um_span *um_space_alloc(unsigned node, size_t slots, size_t align_slots, bool *zeroed) {
+    um_span *s = NULL;
+    if (slots == 0 || slots > SLOTS_MAX || align_slots > SLOTS_MAX)
+        return NULL;
+    for (unsigned k = 0, at = node; !s && at < UM_NODES_MAX; at = um_place_choice(node, ++k))
+        s = alloc_from(&um_spaces[at], slots, align_slots, zeroed);
     return s;
 }
 
-/* Replaces a span's memory; the mapping is a new one, so what was advised is advised again. */
+/* Replaces a span's memory; the mapping is a new one, so what was told of it is told again. */
 static int map_anew(um_space *sp, const um_span *s) {
     int err = um_os_remap_zero((uintptr_t)um_span_start(s), (size_t)s->slots << UM_SLOT_SHIFT);
-    if (!err)
-        um_huge_renewed(sp, s);
-    return err;
+    if (err)
+        return err;
+    um_place_bind(s->node, (uintptr_t)um_span_start(s), (size_t)s->slots << UM_SLOT_SHIFT);
+    um_huge_renewed(sp, s);
+    return 0;
 }
 
 void um_space_free(um_span *s, size_t dirty_bytes) {
@@ -445,7 +471,7 @@ static um_span *take_right_locked(um_space *sp, um_span *s, size_t slots) {
         return NULL;
     um_space_detach_locked(sp, r);
     split_locked(sp, r, slots);
-    if (r->state == UM_UNMAPPED && um_window_map(right, slots) != 0) {
+    if (r->state == UM_UNMAPPED && map_fresh(r->node, right, slots) != 0) {
         um_space_insert_locked(sp, r, UM_UNMAPPED, 0);
         return NULL;
     }
@@ -456,7 +482,7 @@ bool um_space_extend(um_span *s, size_t new_slots, bool *zeroed) {
     um_space *sp = &um_spaces[s->node];
     um_span *r = NULL;
     size_t more = new_slots - s->slots;
-    if (new_slots > SLOTS_MAX)
+    if (new_slots > SLOTS_MAX || um_place.strict) /* strict: only whole spans are looked at */
         return false;
     um_lock_take(&sp->lock);
     if (!over_limit(more))
@@ -493,7 +519,7 @@ um_span *um_space_move(um_span *s, size_t new_slots, size_t used_bytes) {
     uintptr_t from = (uintptr_t)um_span_start(s);
     um_span *t;
     bool whole;
-    if (new_slots > SLOTS_MAX || !(t = alloc_once(sp, new_slots, 1, true)))
+    if (new_slots > SLOTS_MAX || um_place.strict || !(t = alloc_once(sp, new_slots, 1, true)))
         return NULL;
     t->full = 0;
     t->cut = 0;
@@ -516,35 +542,37 @@ um_span *um_space_move(um_span *s, size_t new_slots, size_t used_bytes) {
 }
 
 void *um_space_meta(unsigned node, size_t bytes) {
+    um_space *sp = &um_spaces[node];
     char *p = NULL;
     bytes = um_round_up(bytes, UM_CACHE_LINE_BYTES);
-    um_lock_take(&meta.lock);
-    if (meta.left < bytes) {
+    um_lock_take(&sp->meta.lock);
+    if (sp->meta.left < bytes) {
         bool zeroed = true;
         um_span *s = um_space_alloc(node, (bytes + UM_SLOT_BYTES - 1) >> UM_SLOT_SHIFT, 1, &zeroed);
         if (s) {
             um_span_set_kind(s, UM_SPAN_META);
-            meta.at = um_span_start(s);
-            meta.left = (size_t)s->slots << UM_SLOT_SHIFT;
-            meta.total += meta.left;
+            sp->meta.at = um_span_start(s);
+            sp->meta.left = (size_t)s->slots << UM_SLOT_SHIFT;
+            sp->meta.total += sp->meta.left;
             if (!zeroed)
-                __builtin_memset(meta.at, 0, meta.left);
+                __builtin_memset(sp->meta.at, 0, sp->meta.left);
         }
     }
-    if (meta.left >= bytes) {
-        p = meta.at;
-        meta.at += bytes;
-        meta.left -= bytes;
+    if (sp->meta.left >= bytes) {
+        p = sp->meta.at;
+        sp->meta.at += bytes;
+        sp->meta.left -= bytes;
     }
-    um_lock_drop(&meta.lock);
+    um_lock_drop(&sp->meta.lock);
     return p;
 }
 
 void um_space_stat(unsigned node, um_space_stats *out) {
     um_space *sp = &um_spaces[node];
-    *out = (um_space_stats){.metadata = node == 0 ? um_window_table_bytes() + meta.total : 0};
+    *out = (um_space_stats){.metadata = node == 0 ? um_window_table_bytes() : 0};
     if (!um_space_is_used(node))
         return;
+    out->metadata += sp->meta.total;
     um_lock_take(&sp->lock);
     out->mapped = (sp->opened_slots - sp->unmapped_slots) << UM_SLOT_SHIFT;
     out->unmapped = sp->unmapped_slots << UM_SLOT_SHIFT;
@@ -570,31 +598,34 @@ void um_space_each(unsigned node, void (*f)(const um_span *s, void *ctx), void *
     um_lock_drop(&sp->lock);
 }
 
-void um_space_pause(unsigned node) {
-    um_lock_take(&um_spaces[node].lock);
+void um_space_pause(void) {
+    for (unsigned i = 0; i < um_place.count; i++)
+        um_lock_take(&um_spaces[i].lock);
 }
 
-void um_space_resume(unsigned node) {
-    um_lock_drop(&um_spaces[node].lock);
+void um_space_resume(void) {
+    for (unsigned i = um_place.count; i-- > 0;)
+        um_lock_drop(&um_spaces[i].lock);
 }
 
 void um_space_lock_all(void) {
-    um_lock_take(&meta.lock);
-    for (unsigned i = 0; i < UM_NODES_MAX; i++)
-        um_lock_take(&um_spaces[i].lock);
+    for (unsigned i = 0; i < um_place.count; i++)
+        um_lock_take(&um_spaces[i].meta.lock);
+    um_space_pause();
     um_lock_take(&window_lock);
 }
 
 void um_space_unlock_all(void) {
     um_lock_drop(&window_lock);
-    for (unsigned i = UM_NODES_MAX; i-- > 0;)
-        um_lock_drop(&um_spaces[i].lock);
-    um_lock_drop(&meta.lock);
+    um_space_resume();
+    for (unsigned i = um_place.count; i-- > 0;)
+        um_lock_drop(&um_spaces[i].meta.lock);
 }
 
 void um_space_reset_locks(void) {
     um_lock_reset(&window_lock);
-    for (unsigned i = 0; i < UM_NODES_MAX; i++)
+    for (unsigned i = 0; i < um_place.count; i++) {
         um_lock_reset(&um_spaces[i].lock);
-    um_lock_reset(&meta.lock);
+        um_lock_reset(&um_spaces[i].meta.lock);
+    }
 }

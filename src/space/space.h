@@ -8,7 +8,7 @@
 #include "space/span.h"
 #include "os/lock.h"
 
-#define UM_NODES_MAX 8u
+#define UM_NODES_MAX 64u
 
 /* Settings, from the options; before they are read the defaults hold. */
 typedef struct um_space_settings {
@@ -27,8 +27,12 @@ typedef struct um_space_stats {
 /* Idempotent, serialised by the caller. Nonzero where no window can be had. */
 UM_HIDDEN int um_space_init(void);
 
-/* A span of `slots` whose start is aligned to align_slots (a power of two) slots. *zeroed (may be NULL) tells
-   whether it reads as zero. NULL: out of memory or over the limit. Kind BUSY; the caller sets it. */
+/* Memory opened before the placement was decided is told of it. */
+UM_HIDDEN void um_space_placed(void);
+
+/* A span of `slots` whose start is aligned to align_slots (a power of two) slots, of the node's space or of
+   the next that the placement allows (place.h). *zeroed (may be NULL) tells whether it reads as zero. NULL:
+   out of memory or over the limit. Kind BUSY; the caller sets it. */
 UM_HIDDEN um_span *um_space_alloc(unsigned node, size_t slots, size_t align_slots, bool *zeroed);
 /* Gives a span back. dirty_bytes estimates what of it is in memory; 0 says that all of it reads as zero. */
 UM_HIDDEN void um_space_free(um_span *s, size_t dirty_bytes);
@@ -64,9 +68,9 @@ UM_INLINE bool um_space_uneasy(void) {
 
 /* Calls f for each span, under the space's lock. */
 UM_HIDDEN void um_space_each(unsigned node, void (*f)(const um_span *s, void *ctx), void *ctx);
-/* Between the two no span of the node is taken or given back: whose kind is SLAB stays mapped. */
-UM_HIDDEN void um_space_pause(unsigned node);
-UM_HIDDEN void um_space_resume(unsigned node);
+/* Between the two no span is taken or given back: whose kind is SLAB stays mapped. */
+UM_HIDDEN void um_space_pause(void);
+UM_HIDDEN void um_space_resume(void);
 UM_HIDDEN void um_space_stat(unsigned node, um_space_stats *out);
 /* Under all locks of the layer, for fork. */
 UM_HIDDEN void um_space_lock_all(void);

@@ -1,0 +1,51 @@
+/* place: which space a thread draws from, and what the kernel is told about that space's memory. A place is
+   the number of a space. Where umalloc follows the nodes, each node has one; else all memory comes from place
+   0. On a machine of one node nothing here does anything. */
+#ifndef UM_PLACE_H
+#define UM_PLACE_H
+
+#include "base/text.h"
+#include "conf/numa.h"
+#include "space/space.h"
+
+typedef struct um_placement {
+    unsigned count;        /* places in use */
+    um_numa_policy policy; /* in force; NONE where there is one node */
+    bool homing;           /* threads draw from their node's place, and move with it */
+    bool turns;            /* spans come from the places in turn */
+    bool strict;           /* a span's pages are checked before it is handed out */
+    bool restricted;       /* strict, to a set of several nodes: one that is full is followed by the next */
+    _Atomic(bool)
+        first_touch;   /* the kernel takes no policy: pages go where they are touched first. Relaxed */
+    int refused;       /* errno of that */
+    um_node_set nodes; /* kernel ids that memory should come from */
+    uint16_t id[UM_NODES_MAX]; /* kernel id of each place's node */
+} um_placement;
+
+/* const after um_place_init, but first_touch and refused. */
+extern UM_HIDDEN um_placement um_place;
+
+/* Decides how memory is placed; once, before the second thread. `chosen`: the policy was asked for, so it
+   goes before one that the process inherited. What cannot be had is a line in `complaints`; returns how many.
+ */
+UM_HIDDEN unsigned um_place_init(const um_numa_spec *asked, bool chosen, um_text *complaints);
+/* Whether the kernel takes the policy: 0 or an errno value. For those who would rather stop. */
+UM_HIDDEN int um_place_try(void);
+
+/* The place of the processor that the calling thread is on. */
+UM_HIDDEN unsigned um_place_look(void);
+UM_INLINE unsigned um_place_here(void) {
+    return um_place.homing ? um_place_look() : 0;
+}
+/* The place whose turn it is; *turn is the caller's own. */
+UM_HIDDEN unsigned um_place_next(uint32_t *turn);
+/* The k-th choice for who wants `place`, or UM_NODES_MAX: there is none. The first is the place itself. */
+UM_HIDDEN unsigned um_place_choice(unsigned place, unsigned k);
+
+/* Tells the kernel where the pages of fresh memory of the place belong. */
+UM_HIDDEN void um_place_bind(unsigned place, uintptr_t at, size_t bytes);
+/* Touches all pages, which read as zero, and looks where they are. False: not all are where the policy wants
+   them; then none is kept. */
+UM_HIDDEN bool um_place_fill(unsigned place, uintptr_t at, size_t bytes);
+
+#endif

@@ -1,0 +1,238 @@
+/* Placement on machines that this one is not: the kernel's answers are made up here. Real kernels are asked
+   in test/numa. */
+#include "space/place.h"
+#include "conf/options.h"
+#include "os/numa.h"
+#include "os/os.h"
+#include "os/topology.h"
+
+#include "memory_text.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <string.h>
+
+static um_node_set allowed;
+static int allowed_error, policy_error, inherited, last_mode, wrong_node = -1;
+static unsigned node_now, policy_calls, last_home = UM_NODE_IDS, first_of_last, count_of_last;
+static size_t wrong_page = SIZE_MAX; /* of those asked for, from the first on */
+
+int __wrap_um_os_nodes_allowed(um_node_set *out);
+int __wrap_um_os_nodes_allowed(um_node_set *out) {
+    *out = allowed;
+    return allowed_error;
+}
+
+unsigned __wrap_um_os_node_asked(void);
+unsigned __wrap_um_os_node_asked(void) {
+    return node_now;
+}
+
+int __wrap_um_os_task_policy(int *mode);
+int __wrap_um_os_task_policy(int *mode) {
+    *mode = inherited;
+    return 0;
+}
+
+int __wrap_um_os_policy(uintptr_t at, size_t bytes, int mode, const um_node_set *nodes, unsigned flags);
+int __wrap_um_os_policy(uintptr_t at, size_t bytes, int mode, const um_node_set *nodes, unsigned flags) {
+    (void)at, (void)bytes, (void)flags;
+    policy_calls++;
+    if (policy_error == EINVAL && mode < UM_POLICY_PREFERRED_MANY)
+        policy_error = 0; /* an old kernel: it knows the old modes */
+    if (policy_error)
+        return policy_error;
+    last_mode = mode;
+    first_of_last = um_node_set_first(nodes);
+    count_of_last = um_node_set_count(nodes);
+    return 0;
+}
+
+int __wrap_um_os_home_node(uintptr_t at, size_t bytes, unsigned node);
+int __wrap_um_os_home_node(uintptr_t at, size_t bytes, unsigned node) {
+    (void)at, (void)bytes;
+    last_home = node;
+    return 0;
+}
+
+int __wrap_um_os_page_nodes(uintptr_t at, size_t pages, int *node_of);
+int __wrap_um_os_page_nodes(uintptr_t at, size_t pages, int *node_of) {
+    (void)at;
+    for (size_t i = 0; i < pages; i++)
+        node_of[i] = wrong_page-- == 0 ? wrong_node : (int)node_now;
+    return 0;
+}
+
+static memory_text out;
+
+/* Nodes 0, 2, 5 and 7, of which 7 has no cpu, or what the test says. */
+static unsigned init(const char *text, bool chosen) {
+    um_numa_spec asked;
+    unsigned bad;
+    cr_assert(um_numa_parse(text, &asked));
+    um_option.numa = text;
+    um_os_rseq_at = 0;
+    bad = um_place_init(&asked, chosen, memory_text_start(&out));
+    memory_text_end(&out);
+    return bad;
+}
+
+static void start(void) {
+    um_os_init();
+    for (unsigned n = 0; n < 8; n++)
+        if (0xA5 >> n & 1)
+            um_node_set_add(&allowed, n);
+}
+
+TestSuite(place, .init = start);
+
+Test(place, one_node_costs_nothing) {
+    allowed = um_node_set_of(0);
+    cr_expect_eq(init("local", true), 0);
+    cr_expect_eq(um_place.policy, UM_NUMA_NONE);
+    cr_expect_eq(um_place.count, 1);
+    um_place_bind(0, 0, 4096);
+    cr_expect_eq(policy_calls, 0);
+    cr_expect_eq(um_place_here(), 0);
+}
+
+Test(place, local_follows_the_processor) {
+    cr_expect_eq(init("local", false), 0);
+    cr_expect_eq(um_place.count, 4);
+    node_now = 5;
+    cr_expect_eq(um_place_here(), 2);
+    node_now = 0;
+    cr_expect_eq(um_place_here(), 0);
+    um_place_bind(3, 0, 4096);
+    cr_expect_eq(last_mode, UM_POLICY_PREFERRED);
+    cr_expect_eq(first_of_last, 7);
+    cr_expect_eq(um_place_choice(1, 0), 1);
+    cr_expect_eq(um_place_choice(1, 1), UM_NODES_MAX, "the kernel falls back, not we");
+}
+
+Test(place, a_node_without_memory_is_served_by_another) {
+    (void)init("local", false);
+    node_now = 3;
+    cr_expect_lt(um_place_here(), 4);
+}
+
+Test(place, numactl_goes_before_the_default_not_before_a_choice) {
+    inherited = UM_POLICY_INTERLEAVE;
+    (void)init("local", false);
+    cr_expect_eq(um_place.policy, UM_NUMA_NONE);
+    (void)init("local", true);
+    cr_expect_eq(um_place.policy, UM_NUMA_LOCAL);
+}
+
+Test(place, named_nodes_only) {
+    cr_expect_eq(init("prefer:2,5", true), 0);
+    cr_expect_eq(um_place.count, 2);
+    node_now = 5;
+    cr_expect_eq(um_place_here(), 1);
+    um_place_bind(1, 0, 4096);
+    cr_expect_eq(last_mode, UM_POLICY_PREFERRED_MANY);
+    cr_expect_eq(count_of_last, 2);
+    cr_expect_eq(last_home, 5);
+}
+
+Test(place, an_old_kernel_prefers_one) {
+    (void)init("prefer:2,5", true);
+    policy_error = EINVAL;
+    um_place_bind(1, 0, 4096);
+    cr_expect_eq(last_mode, UM_POLICY_PREFERRED);
+    cr_expect_eq(first_of_last, 5);
+    cr_expect_eq(um_place.refused, 0);
+}
+
+Test(place, a_missing_node_is_said_and_local_used) {
+    cr_expect_eq(init("bind:2,3", true), 1);
+    cr_expect_str_eq(out.all,
+                     "umalloc: UMALLOC_NUMA=\"bind:2,3\" names a node that has no memory for this process "
+                     "(it has 0,2,5,7); using the default local\n");
+    cr_expect_eq(um_place.policy, UM_NUMA_LOCAL);
+    cr_expect_eq(um_place.count, 4);
+}
+
+Test(place, refusal_is_asked_for_once) {
+    (void)init("local", true);
+    policy_error = EPERM;
+    um_place_bind(0, 0, 4096);
+    um_place_bind(0, 0, 4096);
+    cr_expect_eq(policy_calls, 1);
+    cr_expect_eq(um_place.refused, EPERM);
+    cr_expect_eq(um_place_try(), EPERM);
+}
+
+Test(place, bind_goes_on_with_the_others) {
+    bool seen[4] = {false};
+    (void)init("bind:0,2,5,7", true);
+    for (unsigned k = 0; k < 4; k++) {
+        unsigned at = um_place_choice(2, k);
+        cr_assert_lt(at, 4);
+        cr_expect(!seen[at]);
+        seen[at] = true;
+    }
+    cr_expect_eq(um_place_choice(2, 0), 2);
+    cr_expect_eq(um_place_choice(2, 4), UM_NODES_MAX);
+}
+
+Test(place, turns_by_weight) {
+    unsigned got[4] = {0};
+    uint32_t turn = 11;
+    (void)init("weighted:0=3,5=1", true);
+    cr_expect(um_place.turns && !um_place.homing);
+    for (unsigned i = 0; i < 40; i++)
+        got[um_place_next(&turn)]++;
+    cr_expect_eq(got[0], 30);
+    cr_expect_eq(got[1], 10);
+}
+
+Test(place, interleaving_is_the_kernels) {
+    (void)init("interleave:2,7", true);
+    cr_expect_eq(um_place.count, 1);
+    um_place_bind(0, 0, 4096);
+    cr_expect_eq(last_mode, UM_POLICY_INTERLEAVE);
+    cr_expect_eq(count_of_last, 2);
+}
+
+Test(place, weights_of_the_system_where_the_kernel_has_them) {
+    (void)init("weighted", true);
+    um_place_bind(0, 0, 4096);
+    cr_expect_eq(last_mode, UM_POLICY_WEIGHTED_INTERLEAVE);
+    cr_expect_eq(count_of_last, 4);
+    policy_error = EINVAL;
+    um_place_bind(0, 0, 4096);
+    cr_expect_eq(last_mode, UM_POLICY_INTERLEAVE);
+}
+
+/* A page in the wrong place: the span is refused, and its pages go. */
+Test(place, strict_looks_at_every_page) {
+    um_span *s;
+    bool zeroed;
+    cr_assert_eq(um_space_init(), 0);
+    (void)init("local-strict", true);
+    node_now = 5;
+    cr_assert_not_null(s = um_space_alloc(2, 32, 1, &zeroed));
+    cr_expect(zeroed);
+    um_space_free(s, 32 * UM_SLOT_BYTES);
+    cr_expect_not_null(s = um_space_alloc(2, 32, 1, &zeroed));
+    cr_expect(!zeroed, "it was looked at before");
+    wrong_node = 0;
+    wrong_page = 511;
+    cr_expect_null(um_space_alloc(2, 32, 1, &zeroed));
+    wrong_page = 512;
+    cr_expect_not_null(um_space_alloc(2, 32, 1, &zeroed), "the page after the last");
+    um_space_check();
+}
+
+Test(place, bind_takes_from_the_next_node) {
+    um_span *s;
+    cr_assert_eq(um_space_init(), 0);
+    (void)init("bind:0,5", true);
+    node_now = 5;
+    wrong_node = 7;
+    wrong_page = 3;
+    cr_assert_not_null(s = um_space_alloc(1, 1, 1, NULL));
+    cr_expect_eq(s->node, 0);
+    um_space_check();
+}
