@@ -147,7 +147,7 @@ static um_block *put_back(const um_cache *k, um_block *b, unsigned *left) {
         s->mark -= run; /* the cache has counted them */
         s->countdown -= run;
         if (s->countdown == 0)
-            um_heap_event(&s->home);
+            um_heap_slab_event(s);
     }
     return b;
 }

@@ -22,6 +22,8 @@
 #define FLUSH_EVERY    256u
 #define YOUNG_TICKS    512u /* a heap that had fewer is looked through whenever it grows */
 #define PATROL_CLASSES 8u
+#define MOVE_TICKS     16384u
+#define PATIENCE_MAX   128u
 #define GROWTH_TICKS   16u /* a slab of fresh memory counts as so many: idle classes may spare the next */
 
 size_t um_heap_cache_bytes = UM_MIB;
@@ -170,7 +172,17 @@ static UM_NOINLINE void tick_due(um_heap *h) {
     }
 }
 
+/* The scheduler moves threads for a moment, too: only several looks in a row count. */
+static UM_NOINLINE void look_at_node(um_heap *h) {
+    if (h != um_tls.heap || um_place_look() == h->node)
+        h->astray = 0;
+    else if (h->astray < h->patience)
+        h->astray++;
+}
+
 UM_INLINE void tick(um_heap *h) {
+    if (um_unlikely(um_place.homing))
+        look_at_node(h);
     if (um_unlikely(++h->ticks % TICK_EVERY == 0 || um_space_uneasy()))
         tick_due(h);
 }
@@ -272,16 +284,9 @@ static UM_NOINLINE void wake_full(um_heap *h, um_bin *bin, um_span *s) {
     make_available(h, bin, s, s->capacity - s->wake);
 }
 
-void um_heap_event(um_home *m) {
-    um_span *s = (um_span *)(void *)m;
-    um_heap *h;
-    um_bin *bin;
-    if (m->place == UM_PLACE_CACHE) {
-        um_cache_event((um_cache *)(void *)m);
-        return;
-    }
-    h = atomic_load_explicit(&s->heap, memory_order_relaxed); /* owner: its own store */
-    bin = &h->bins[s->class_id];
+void um_heap_slab_event(um_span *s) {
+    um_heap *h = atomic_load_explicit(&s->heap, memory_order_relaxed); /* owner: its own store */
+    um_bin *bin = &h->bins[s->class_id];
     switch (s->place) {
     case UM_PLACE_CURRENT:
         look_at_current(h, bin, s);
@@ -295,6 +300,20 @@ void um_heap_event(um_home *m) {
     default: /* an empty slab */
         um_fatal("double free", s->list, s->block_bytes, "no block of its slab is in use");
     }
+}
+
+void um_heap_event(um_home *m) {
+    um_heap *h;
+    if (m->place == UM_PLACE_CACHE) {
+        um_cache *k = (um_cache *)(void *)m;
+        h = k->heap;
+        um_cache_event(k);
+    } else {
+        um_span *s = (um_span *)(void *)m;
+        h = atomic_load_explicit(&s->heap, memory_order_relaxed); /* owner: its own store */
+        um_heap_slab_event(s);
+    }
+    um_heap_follow(h);
 }
 
 /* A1: takes the blocks that others freed; acquire pairs with R1 in remote.c, so their links are ours to read.
@@ -401,7 +420,7 @@ static um_span *fresh_slab(um_heap *h, unsigned c) {
         if (h->gave_back)
             h->keep_bytes = um_min(h->keep_bytes * 2, um_max(um_heap_cache_bytes, UM_KEEP_FIRST));
         h->gave_back = false;
-        s = um_space_alloc(h->node, 1, 1, NULL);
+        s = um_space_alloc(um_heap_place(h), 1, 1, NULL);
         if (h->ticks < YOUNG_TICKS)
             um_heap_patrol(h, UM_CLASSES);
         h->ticks += GROWTH_TICKS;
@@ -429,7 +448,9 @@ static um_span *next_slab(um_heap *h, um_bin *bin, unsigned c) {
         return s;
     }
     s = um_orphan_adopt(h, c);
-    return s ? s : fresh_slab(h, c);
+    if (!s)
+        s = fresh_slab(h, c);
+    return s ? s : um_orphan_adopt_far(h, c);
 }
 
 /* *cut tells whether they were cut just now. */
@@ -484,6 +505,7 @@ um_block *um_heap_refill(um_heap *h, unsigned c) {
     bin->refills++;
     check_source(bin);
     tick(h);
+    um_heap_follow(h);
     h->untouched = NULL;
     if (!(um_bin_cached(bin) && um_cache_fetch(bin->cache)) && !find_slab(h, bin, &cut))
         return NULL;
@@ -509,4 +531,19 @@ void um_heap_flush(um_heap *h) {
     um_heap_drain(h, atomic_exchange_explicit(&h->pending, NULL, memory_order_acquire)); /* A2 */
     um_heap_flush_empty(h);
     um_large_flush(h);
+}
+
+/* As if the thread ended there and began here. One that moves to and fro waits longer each time. */
+void um_heap_move(um_heap *h) {
+    bool again = h->ticks - h->moved_at < MOVE_TICKS;
+    um_heap_flush(h);
+    um_heap_hand_over(h);
+    for (unsigned c = 0; c < UM_CLASSES; c++)
+        h->bins[c].heat = 0;
+    h->keepers = 0;
+    h->astray = 0;
+    h->node = (uint8_t)um_place_here();
+    h->patience = (uint8_t)(again ? um_min(2u * h->patience, PATIENCE_MAX) : UM_PATIENCE);
+    h->moved_at = h->ticks;
+    UM_COUNT_ADD(numa_migrations, 1);
 }

@@ -7,6 +7,7 @@
 #include "conf/counters.h"
 #include "os/lock.h"
 #include "slab/slab.h"
+#include "space/place.h"
 
 #define UM_OUT_SLOTS      16u /* slabs that a thread batches remote frees for */
 #define UM_KEEPERS_MAX    2u
@@ -59,7 +60,11 @@ typedef struct um_out {
 typedef struct um_heap {
     uintptr_t owner;   /* thread id; const while live */
     uint32_t fork_gen; /* um_heap_fork_gen when made: another value means the thread stayed in the parent */
-    uint8_t node;      /* NUMA node whose spaces it draws from */
+    uint8_t node;      /* place (space/place.h) that it draws from */
+    uint8_t astray;    /* looks in a row that found the thread on another node */
+    uint8_t patience;  /* so many of them, and the heap moves too */
+    uint32_t moved_at; /* ticks when it last did */
+    uint32_t turn;     /* where spans come from the places in turn: of its spans so far */
     bool armed;        /* current slabs wake us soon, because much is dirty */
     uint8_t patrolled; /* class at which the next look for misuse begins */
     uint8_t keepers;   /* in use of `keeper` */
@@ -91,6 +96,7 @@ typedef struct um_heap {
 #define UM_HOT        16u
 #define UM_HURRY      16u /* frees between two looks at the clock while much is dirty */
 #define UM_KEEP_FIRST ((size_t)16384)
+#define UM_PATIENCE   4u /* looks */
 
 typedef struct um_tls {
     um_home *bins[UM_SMALL_BINS]; /* source for each 16 bytes of request */
@@ -111,9 +117,22 @@ extern UM_HIDDEN size_t um_heap_cache_bytes;
 
 /* A block of the class, or NULL: out of memory. */
 UM_HIDDEN um_block *um_heap_refill(um_heap *h, unsigned class_id);
-/* The countdown of an owned slab or a cache reached 0. */
+/* The countdown of an owned slab or a cache reached 0. The heap may have no slab after. */
 UM_HIDDEN void um_heap_event(um_home *m);
+/* The same of a slab, in the midst of other work. */
+UM_HIDDEN void um_heap_slab_event(um_span *s);
 UM_HIDDEN void um_heap_tick(um_heap *h);
+/* The place for the heap's next span. */
+UM_INLINE unsigned um_heap_place(um_heap *h) {
+    return um_unlikely(um_place.turns) ? um_place_next(&h->turn) : h->node;
+}
+/* The thread runs on another node for good: leaves its slabs there and begins anew here. Between two pieces
+   of work only. */
+UM_HIDDEN void um_heap_move(um_heap *h);
+UM_INLINE void um_heap_follow(um_heap *h) {
+    if (um_unlikely(h->astray >= h->patience))
+        um_heap_move(h);
+}
 /* Makes malloc take from m. */
 UM_HIDDEN void um_heap_show(um_heap *h, um_bin *bin, um_home *m);
 /* Makes the bins of the calling thread show what its heap says. */
@@ -230,6 +249,8 @@ extern UM_HIDDEN uint64_t um_orphan_frees[UM_CLASSES];
 UM_HIDDEN void um_orphan_give_all(um_heap *h, um_span *s);
 /* Takes over an orphan of the class with free blocks, or NULL. The slab's list is set, it is in no queue. */
 UM_HIDDEN um_span *um_orphan_adopt(um_heap *h, unsigned class_id);
+/* The same from other nodes than the heap's, for when there is no memory. */
+UM_HIDDEN um_span *um_orphan_adopt_far(um_heap *h, unsigned class_id);
 /* After blocks or the token came back to an orphan: lists it, or gives it back when it is empty. */
 UM_HIDDEN void um_orphan_look(um_span *s);
 /* The slab's owner stayed in the parent of a fork: makes it an orphan. */

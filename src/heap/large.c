@@ -16,10 +16,15 @@ static size_t slots_for(size_t bytes) {
     return (bytes + UM_SLOT_BYTES - 1) >> UM_SLOT_SHIFT;
 }
 
+/* Of the calling thread's node of now: a large block is worth the look, whatever the heap's is. */
+static bool is_near(const um_span *s) {
+    return um_likely(!um_place.homing) || s->node == um_place_look();
+}
+
 static um_span *take_cached(um_heap *h, size_t slots) {
     for (unsigned i = h->large_count; i-- > 0;) {
         um_span *s = h->large[i];
-        if (s->slots != slots)
+        if (s->slots != slots || !is_near(s))
             continue;
         h->large_count--;
         h->large_bytes -= slots << UM_SLOT_SHIFT;
@@ -53,10 +58,12 @@ void *um_large_alloc(um_heap *h, size_t bytes, size_t align, bool *zeroed) {
         return NULL;
     slots = slots_for(bytes);
     um_heap_tick(h);
+    um_heap_follow(h);
     if (slots <= CACHED_SLOTS_MAX && align <= UM_SLOT_BYTES)
         s = take_cached(h, slots);
     if (!s)
-        s = um_space_alloc(h->node, slots, um_max(1, align >> UM_SLOT_SHIFT), zeroed);
+        s = um_space_alloc(um_place.homing ? um_place_look() : um_heap_place(h), slots,
+                           um_max(1, align >> UM_SLOT_SHIFT), zeroed);
     if (!s)
         return NULL;
     s->bytes = um_round_up(bytes, um_os_page_bytes);
@@ -69,7 +76,7 @@ void *um_large_alloc(um_heap *h, size_t bytes, size_t align, bool *zeroed) {
 
 bool um_large_zero(void *p) {
     size_t bytes = um_span_of(p)->bytes;
-    return bytes >= ZERO_BY_PURGE && um_os_purge((uintptr_t)p, bytes) == 0;
+    return bytes >= ZERO_BY_PURGE && !um_place.strict && um_os_purge((uintptr_t)p, bytes) == 0;
 }
 
 void um_large_free(um_heap *h, um_span *s) {
@@ -78,7 +85,8 @@ void um_large_free(um_heap *h, um_span *s) {
         h->large_frees++;
     else
         UM_COUNT_ADD(large_frees, 1);
-    if (!h || s->slots > CACHED_SLOTS_MAX || s->moved || s->cut || bytes > um_heap_cache_bytes / 2) {
+    if (!h || s->slots > CACHED_SLOTS_MAX || s->moved || s->cut || bytes > um_heap_cache_bytes / 2 ||
+        !is_near(s)) {
         um_space_free(s, s->bytes);
         if (h)
             um_heap_tick(h);

@@ -15,9 +15,9 @@
 
 um_lock um_orphan_lock; /* rank: before any space lock */
 
-/* Slabs with free blocks; under the lock. */
-static um_span *listed[UM_CLASSES];
-static _Atomic(uint32_t) listed_count[UM_CLASSES]; /* relaxed: a hint that spares the lock */
+/* Slabs with free blocks, by place and class; under the lock. */
+static um_span *listed[UM_NODES_MAX][UM_CLASSES];
+static _Atomic(uint32_t) listed_count[UM_NODES_MAX][UM_CLASSES]; /* relaxed: a hint that spares the lock */
 
 uint64_t um_orphan_frees[UM_CLASSES];
 
@@ -28,14 +28,14 @@ static void count_frees_locked(const um_span *s, uint64_t word) {
 
 static void list_locked(um_span *s) {
     s->listed = 1;
-    um_queue_push(&listed[s->class_id], s);
-    atomic_fetch_add_explicit(&listed_count[s->class_id], 1, memory_order_relaxed); /* hint */
+    um_queue_push(&listed[s->node][s->class_id], s);
+    atomic_fetch_add_explicit(&listed_count[s->node][s->class_id], 1, memory_order_relaxed); /* hint */
 }
 
 static void unlist_locked(um_span *s) {
     s->listed = 0;
-    um_queue_remove(&listed[s->class_id], s);
-    atomic_fetch_sub_explicit(&listed_count[s->class_id], 1, memory_order_relaxed); /* hint */
+    um_queue_remove(&listed[s->node][s->class_id], s);
+    atomic_fetch_sub_explicit(&listed_count[s->node][s->class_id], 1, memory_order_relaxed); /* hint */
 }
 
 /* A slab that loses its owner, and its local list. */
@@ -142,13 +142,13 @@ void um_orphan_give_all(um_heap *h, um_span *s) {
     }
 }
 
-um_span *um_orphan_adopt(um_heap *h, unsigned c) {
+static um_span *adopt_from(um_heap *h, unsigned place, unsigned c) {
     um_span *s;
     uint64_t w, next;
-    if (atomic_load_explicit(&listed_count[c], memory_order_relaxed) == 0) /* hint */
+    if (atomic_load_explicit(&listed_count[place][c], memory_order_relaxed) == 0) /* hint */
         return NULL;
     um_lock_take(&um_orphan_lock);
-    s = listed[c];
+    s = listed[place][c];
     if (s) {
         unlist_locked(s);
         s->place = UM_PLACE_NONE;
@@ -168,6 +168,27 @@ um_span *um_orphan_adopt(um_heap *h, unsigned c) {
     um_lock_drop(&um_orphan_lock);
     if (s)
         UM_COUNT_ADD(slabs_adopted, 1);
+    return s;
+}
+
+um_span *um_orphan_adopt(um_heap *h, unsigned c) {
+    um_span *s = NULL;
+    if (um_likely(um_place.homing || um_place.count == 1))
+        return adopt_from(h, h->node, c);
+    for (unsigned i = 0; !s && i < um_place.count; i++)
+        s = adopt_from(h, i, c);
+    return s;
+}
+
+um_span *um_orphan_adopt_far(um_heap *h, unsigned c) {
+    um_span *s = NULL;
+    unsigned place;
+    if (!um_place.homing || um_place.policy == UM_NUMA_LOCAL_STRICT)
+        return NULL;
+    for (unsigned i = 1; !s && i < um_place.count; i++) {
+        place = (h->node + i) % um_place.count;
+        s = adopt_from(h, place, c);
+    }
     return s;
 }
 

@@ -34,6 +34,11 @@ static void open_heap(um_heap *h, uintptr_t owner) {
     h->owner = owner;
     h->fork_gen = um_heap_fork_gen;
     h->armed = false;
+    h->node = (uint8_t)um_place_here();
+    h->astray = 0;
+    h->patience = UM_PATIENCE;
+    h->turn = (uint32_t)(owner >> 12); /* threads begin at different places */
+    h->moved_at = 0;
     h->keepers = 0;
     h->keep_bytes = UM_KEEP_FIRST;
     h->empty_low = 0;

@@ -102,6 +102,8 @@ void um_stranded_purge(uint64_t now) {
              decay = um_space_setting.decay_ms;
     if (um_likely(atomic_load_explicit(&stranded_slabs, memory_order_relaxed) == 0) || now < due) /* hint */
         return;
+    if (um_place.strict) /* pages touched again were not looked at */
+        return;
     if (atomic_compare_exchange_strong_explicit(&next_purge_ms, &due, now + decay / 8 + 1,
                                                 memory_order_relaxed, memory_order_relaxed))
         purge_idle(now > decay ? now - decay : 0);

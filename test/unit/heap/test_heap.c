@@ -4,6 +4,7 @@
 
 #include "dies.h"
 #include "seeded.h"
+#include "os/numa.h"
 #include "os/os.h"
 
 enum { BLOCKS_MAX = 20000 };
@@ -280,4 +281,101 @@ Test(heap, check_of_lists_finds_a_double_free) {
     int status = dies_status(check_lists, NULL, text, sizeof text);
     cr_expect(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
     cr_expect_not_null(strstr(text, "it is on the free list twice) in thread "), "%s", text);
+}
+
+/* Two nodes that are not there: this thread runs on the one of `node_now`. */
+static unsigned node_now;
+
+unsigned __wrap_um_os_node_asked(void);
+unsigned __wrap_um_os_node_asked(void) {
+    return node_now;
+}
+
+int __wrap_um_os_nodes_allowed(um_node_set *out);
+int __wrap_um_os_nodes_allowed(um_node_set *out) {
+    *out = um_node_set_of(0);
+    um_node_set_add(out, 1);
+    return 0;
+}
+
+static void have_two_nodes(void) {
+    static um_text nothing_is_said;
+    um_numa_spec asked;
+    um_os_rseq_at = 0;
+    cr_assert(um_numa_parse("local", &asked));
+    cr_assert_eq(um_place_init(&asked, true, &nothing_is_said), 0);
+}
+
+static unsigned place_of(const void *p) {
+    return um_span_of(p)->node;
+}
+
+/* Frees and allocations in no order, so that the class has a cache of blocks of the old node. */
+static void churn(unsigned n, size_t bytes) {
+    for (unsigned i = 0; i < 4 * n; i++) {
+        unsigned k = (unsigned)(i * 7919u) % n;
+        take_back(blocks[k]);
+        blocks[k] = give(bytes);
+    }
+}
+
+Test(heap, follows_its_thread_to_another_node) {
+    unsigned there = 0;
+    have_two_nodes();
+    give_many(4000, 64);
+    churn(4000, 64);
+    for (unsigned i = 0; i < 4000; i++)
+        cr_assert_eq(place_of(blocks[i]), 0);
+    node_now = 1;
+    take_many(4000);
+    give_many(4000, 64);
+    for (unsigned i = 0; i < 4000; i++)
+        there += place_of(blocks[i]) == 1;
+    cr_expect_geq(there, 3900, "%u", there);
+    cr_expect_eq(heap()->node, 1);
+    check_heap(heap());
+    um_space_check();
+    take_many(4000);
+}
+
+Test(heap, a_short_visit_moves_nothing) {
+    have_two_nodes();
+    give_many(200, 64);
+    for (unsigned i = 0; i < 100; i++) {
+        node_now = i % UM_PATIENCE == 0;
+        um_heap_tick(heap());
+        um_heap_follow(heap());
+    }
+    cr_expect_eq(heap()->node, 0);
+    take_many(200);
+}
+
+/* To and fro: each move makes it wait longer. */
+Test(heap, does_not_follow_every_swing) {
+    unsigned moves = 0, swings = 2000;
+    have_two_nodes();
+    for (unsigned i = 0; i < swings; i++) {
+        unsigned before = heap()->node;
+        node_now = (i / UM_PATIENCE) % 2;
+        um_heap_tick(heap());
+        um_heap_follow(heap());
+        moves += heap()->node != before;
+    }
+    cr_expect_lt(moves, 10, "%u", moves);
+}
+
+Test(heap, large_blocks_are_near_at_once) {
+    bool zeroed;
+    void *a, *b;
+    have_two_nodes();
+    cr_assert_not_null(a = um_large_alloc(heap(), 100000, 16, &zeroed));
+    um_large_free(heap(), um_span_of(a));
+    node_now = 1;
+    cr_assert_not_null(b = um_large_alloc(heap(), 100000, 16, &zeroed));
+    cr_expect_eq(place_of(b), 1, "not the cached one of the other node");
+    node_now = 0;
+    um_large_free(heap(), um_span_of(b));
+    cr_expect_eq(um_large_alloc(heap(), 100000, 16, &zeroed), a);
+    um_heap_flush(heap());
+    um_space_check();
 }
