@@ -48,7 +48,7 @@ typedef enum um_hugepages_mode {
       "Hard limit on memory in use or kept for reuse; beyond it malloc answers NULL and ENOMEM. 0 means "    \
       "none.")                                                                                               \
     X(hugepages, HUGEPAGES, CHOICE, UM_HUGEPAGES_AUTO, UM_HUGEPAGES_CHOICES, 0, "", "evolving",              \
-      "Transparent huge pages: auto asks for them once 32 MiB are in use in small blocks, or 512 MiB in "    \
+      "Transparent huge pages: auto asks for them once 32 MiB are in use in small blocks or 512 MiB in "     \
       "all, off never, thp from the start where that costs small programs nothing, always from the first "   \
       "byte on.")                                                                                            \
     X(numa, NUMA, NUMA, "local", 1, UM_NUMA_TEXT_MAX, "policy", "evolving",                                  \
@@ -57,7 +57,14 @@ typedef enum um_hugepages_mode {
       "turn "                                                                                                \
       "(round-robin), or as the kernel likes (none).")                                                       \
     X(numa_strict, NUMA_STRICT, BOOL, 0, 0, 1, "", "evolving",                                               \
-      "A NUMA policy that cannot be had stops the program (status 2) instead of degrading.")
+      "A NUMA policy that cannot be had stops the program (status 2) instead of degrading.")                 \
+    X(prefault, PREFAULT, BYTES, 0, 0, 1ull << 46, "bytes", "evolving",                                      \
+      "Memory to put into place at the start and never to give back: a program that needs no more meets no " \
+      "page fault and no system call in malloc and free after its warm-up.")                                 \
+    X(prefault_thread, PREFAULT_THREAD, BYTES, 0, 0, 1ull << 40, "bytes", "evolving",                        \
+      "So much more for each thread that is alive at the same time, put into place at its first call.")      \
+    X(lock, LOCK, BOOL, 0, 0, 1, "", "evolving",                                                             \
+      "Lock all memory of the allocator (mlock): it is never swapped out and never given back.")
 
 /* UMALLOC_LIB is the path of the library, for scripts that preload it. Not an option: neither read nor
    complained about. */

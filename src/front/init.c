@@ -8,6 +8,7 @@
 #include "conf/options.h"
 #include "front/front.h"
 #include "os/os.h"
+#include "space/pin.h"
 #include "space/place.h"
 
 #include <limits.h>
@@ -44,6 +45,14 @@ void um_front_init_child(void) {
     um_lock_reset(&key_lock);
 }
 
+/* Those threads that end leave theirs to the next. */
+static int prefault_for(um_heap *h) {
+    if (!um_option.prefault_thread || h->prefaulted)
+        return 0;
+    h->prefaulted = true;
+    return um_pin(h->node, 0, um_option.prefault_thread);
+}
+
 um_heap *um_front_heap(void) {
     um_heap *h = um_tls.heap;
     if (um_likely(h != NULL))
@@ -51,6 +60,8 @@ um_heap *um_front_heap(void) {
     h = um_heap_get();
     if (h && (started || !um_heap_is_first(h)))
         register_thread();
+    if (h && started)
+        (void)prefault_for(h);
     return h;
 }
 
@@ -85,7 +96,23 @@ static void apply_options(void) {
     um_space_setting.dirty_max = um_option.dirty_max;
     um_space_setting.limit_bytes = um_option.limit;
     um_space_setting.hugepages = um_option.hugepages;
+    um_space_setting.lock = um_option.lock;
+    um_space_setting.rigid = um_option.lock || um_option.prefault || um_option.prefault_thread;
     um_heap_cache_bytes = um_option.thread_cache;
+}
+
+/* The start is the time to say that memory cannot be had; later it is populated, or not, as the system can.
+ */
+static void start_pinned(um_heap *h, um_text *t) {
+    int err = um_pin(h->node, um_option.prefault, 0);
+    err = err ? err : prefault_for(h);
+    if (!err)
+        return;
+    um_text_str(t, um_option.lock ? "umalloc: UMALLOC_LOCK" : "umalloc: UMALLOC_PREFAULT");
+    um_text_str(t, ": not all of the memory can be had (error ");
+    um_text_u64(t, (uint64_t)err);
+    um_text_str(t, "); going on without the rest\n");
+    um_text_flush(t);
 }
 
 static void say_hello(um_text *t) {
@@ -144,6 +171,8 @@ static __attribute__((constructor(101))) void um_start(int argc, char **argv, ch
     apply_options();
     um_front_fork_init();
     begin_main_thread();
+    if (um_tls.heap && um_space_setting.rigid)
+        start_pinned(um_tls.heap, &t);
     started = true;
     if (um_option.verbose) {
         say_hello(&t);

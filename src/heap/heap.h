@@ -65,6 +65,7 @@ typedef struct um_heap {
     uint8_t patience;  /* so many of them, and the heap moves too */
     uint32_t moved_at; /* ticks when it last did */
     uint32_t turn;     /* where spans come from the places in turn: of its spans so far */
+    bool prefaulted;   /* UMALLOC_PREFAULT_THREAD was had for it */
     bool armed;        /* current slabs wake us soon, because much is dirty */
     uint8_t patrolled; /* class at which the next look for misuse begins */
     uint8_t keepers;   /* in use of `keeper` */

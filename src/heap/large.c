@@ -76,7 +76,7 @@ void *um_large_alloc(um_heap *h, size_t bytes, size_t align, bool *zeroed) {
 
 bool um_large_zero(void *p) {
     size_t bytes = um_span_of(p)->bytes;
-    return bytes >= ZERO_BY_PURGE && !um_place.strict && um_os_purge((uintptr_t)p, bytes) == 0;
+    return bytes >= ZERO_BY_PURGE && !um_place.strict && um_space_purge_part(p, bytes) == 0;
 }
 
 void um_large_free(um_heap *h, um_span *s) {

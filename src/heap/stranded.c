@@ -43,7 +43,7 @@ static void purge_slab(um_span *s) {
     if (!atomic_compare_exchange_strong_explicit(&s->remote, &w, (w & ~UM_REMOTE_LIST_MASK) | UM_REMOTE_BUSY,
                                                  memory_order_acquire, memory_order_relaxed))
         return;
-    if (um_os_purge((uintptr_t)um_span_start(s), UM_SLOT_BYTES) == 0) {
+    if (um_space_purge_part(um_span_start(s), UM_SLOT_BYTES) == 0) {
         UM_COUNT_ADD(purges, 1);
         UM_COUNT_ADD(purged_bytes, UM_SLOT_BYTES);
     } else {

@@ -116,6 +116,10 @@ int um_os_purge(uintptr_t at, size_t bytes) {
     return error_of(kernel(SYS_madvise, (long)at, (long)bytes, MADV_DONTNEED, 0, 0, 0));
 }
 
+int um_os_lock(uintptr_t at, size_t bytes) {
+    return error_of(kernel(SYS_mlock, (long)at, (long)bytes, 0, 0, 0, 0));
+}
+
 int um_os_move(uintptr_t from, size_t bytes, uintptr_t to) {
     UM_OS_COUNT(mremap_calls);
     return error_of(

@@ -37,6 +37,8 @@ UM_HIDDEN int um_os_remap_zero(uintptr_t at, size_t bytes);
 UM_HIDDEN int um_os_unmap(uintptr_t at, size_t bytes);
 /* Gives the pages back. On 0 they read as zero next. EINVAL where they are locked: contents unchanged. */
 UM_HIDDEN int um_os_purge(uintptr_t at, size_t bytes);
+/* Puts pages into memory, where they stay (mlock). ENOMEM, EPERM: the process may not lock so much. */
+UM_HIDDEN int um_os_lock(uintptr_t at, size_t bytes);
 /* Moves pages without copying; [to, to + bytes) is replaced, [from, from + bytes) is unmapped after. */
 UM_HIDDEN int um_os_move(uintptr_t from, size_t bytes, uintptr_t to);
 /* Advice only: failure is harmless. */

@@ -66,21 +66,23 @@ static void reconsider_locked(um_space *sp) {
 void um_huge_opened_locked(um_space *sp, size_t first, size_t slots) {
     um_huge *h = &sp->huge;
     um_huge_run *last = h->runs ? &h->run[h->runs - 1] : NULL;
-    bool huge = wanted_locked(sp, slots);
+    bool huge = wanted_locked(sp, slots), pinned = um_space_setting.lock;
     if (huge)
         reconsider_locked(sp);
-    if (last && last->end == first && (last->huge == huge || h->runs == UM_HUGE_RUNS)) {
+    if (last && last->end == first &&
+        ((last->huge == huge && last->pinned == pinned) || h->runs == UM_HUGE_RUNS)) {
         huge = last->huge;
         last->end += slots;
     } else if (h->runs < UM_HUGE_RUNS) {
-        h->run[h->runs++] = (um_huge_run){.first = first, .end = first + slots, .huge = huge};
+        h->run[h->runs++] =
+            (um_huge_run){.first = first, .end = first + slots, .huge = huge, .pinned = pinned};
     } else {
         huge = false; /* too scattered to follow */
     }
     advise(first, slots, huge);
 }
 
-static um_huge_run *run_of(um_huge *h, size_t slot) {
+um_huge_run *um_huge_run_of(um_huge *h, size_t slot) {
     for (um_huge_run *r = h->run; r < h->run + h->runs; r++)
         if (slot >= r->first && slot < r->end)
             return r;
@@ -92,7 +94,7 @@ void um_huge_renewed(um_space *sp, const um_span *s) {
     const um_huge_run *r;
     bool huge;
     um_lock_take(&sp->lock);
-    r = run_of(&sp->huge, first);
+    r = um_huge_run_of(&sp->huge, first);
     huge = r && r->huge;
     um_lock_drop(&sp->lock);
     advise(first, s->slots, huge);
@@ -158,7 +160,7 @@ bool um_huge_keeps_locked(um_space *sp, const um_span *s) {
     const um_huge_run *r;
     if (!um_huge_any(&sp->huge) || s->slots > 2 * (UM_HUGE_SLOTS - FULL_SLOTS))
         return false;
-    r = run_of(&sp->huge, first);
+    r = um_huge_run_of(&sp->huge, first);
     return r && r->huge && used_slots(page_of(first)) >= FULL_SLOTS &&
            used_slots(page_of(last)) >= FULL_SLOTS;
 }
@@ -200,7 +202,7 @@ static void give_up_locked(um_huge *h) {
 /* `gone` slots of the page are about to be purged. */
 static void mark_locked(um_space *sp, size_t page, size_t gone) {
     um_huge *h = &sp->huge;
-    const um_huge_run *r = run_of(h, page * UM_HUGE_SLOTS);
+    const um_huge_run *r = um_huge_run_of(h, page * UM_HUGE_SLOTS);
     unsigned spaces = (unsigned)__builtin_popcountll(
         atomic_load_explicit(&um_spaces_used, memory_order_relaxed)); /* see internal.h */
     if (!r || !r->huge || (page + 1) * UM_HUGE_SLOTS > r->end || used_slots(page) <= gone ||

@@ -13,6 +13,7 @@ typedef struct um_huge_run {
     size_t first, end; /* slots */
     bool huge;         /* advised now */
     bool gave_up;      /* was huge, until too many of its pages were broken up */
+    bool pinned;       /* never given back (pin.h) */
 } um_huge_run;
 
 /* A part of um_space, under its lock. */
@@ -31,6 +32,8 @@ UM_INLINE bool um_huge_any(const um_huge *h) {
 
 /* Advises fresh memory. */
 UM_HIDDEN void um_huge_opened_locked(struct um_space *sp, size_t first, size_t slots);
+/* The run of a slot; NULL: it is not known. */
+UM_HIDDEN um_huge_run *um_huge_run_of(um_huge *h, size_t slot);
 /* Advises memory that was mapped anew among what was opened. */
 UM_HIDDEN void um_huge_renewed(struct um_space *sp, const um_span *s);
 /* The alignment worth having for a span of `slots`, at least align. */

@@ -66,6 +66,10 @@ UM_HIDDEN uint64_t um_space_read_clock(void);
 
 UM_HIDDEN void um_space_detach_locked(um_space *sp, um_span *s);
 UM_HIDDEN void um_space_insert_locked(um_space *sp, um_span *s, um_span_state state, size_t bytes);
+/* Cuts a detached span to `slots` after the first `skip`; what is before and behind is filed in its state. */
+UM_HIDDEN um_span *um_space_cut_locked(um_space *sp, um_span *s, size_t skip, size_t slots);
+/* Opens fresh memory and files it clean. */
+UM_HIDDEN int um_space_open_locked(um_space *sp, size_t slots);
 /* Bytes that may be dirty now. */
 UM_HIDDEN size_t um_space_budget_locked(const um_space *sp);
 /* More is dirty than that; what is kept does not count. */

@@ -8,6 +8,7 @@
 #include "conf/counters.h"
 #include "conf/options.h"
 #include "os/os.h"
+#include "space/pin.h"
 
 #define BUDGET_FLOOR    (4 * UM_MIB)
 #define SPARE_PART      4u /* of the recent peak: holes of many lengths, soon filled again */
@@ -72,6 +73,7 @@ static bool purge_one(um_space *sp, um_span *s) {
 
 /* What to purge now, detached; NULL: enough was done. */
 static um_span *next_locked(um_space *sp, size_t keep, uint64_t before_ms, bool forced) {
+    size_t skip, slots;
     um_span *s;
     if (!forced &&
         sp->purge_again_ms > atomic_load_explicit(&um_space_now_ms, memory_order_relaxed)) /* recent */
@@ -82,11 +84,13 @@ static um_span *next_locked(um_space *sp, size_t keep, uint64_t before_ms, bool 
             return NULL;
         if (s->freed_ms >= before_ms)
             s = um_huge_choose_locked(sp);
-        if (forced || !um_huge_keeps_locked(sp, s))
+        um_pin_spare_locked(sp, s, &skip, &slots);
+        if (slots && (forced || !um_huge_keeps_locked(sp, s)))
             break;
         um_space_keep_locked(sp, s);
     }
     um_space_detach_locked(sp, s);
+    s = um_space_cut_locked(sp, s, skip, slots);
     um_huge_purging_locked(sp, s);
     return s;
 }

@@ -7,6 +7,7 @@
    call but the opening of fresh memory happens under the lock. */
 #include "space/internal.h"
 #include "os/os.h"
+#include "space/pin.h"
 
 #include <errno.h>
 
@@ -225,6 +226,7 @@ static int open_locked(um_space *sp, size_t slots, um_span **out) {
     if (err)
         return err;
     um_huge_opened_locked(sp, sp->open_slot, slots);
+    um_pin_opened(sp->open_slot, slots);
     s = um_space_window.table + sp->open_slot;
     s->slots = (uint32_t)slots;
     s->node = (uint8_t)node;
@@ -242,22 +244,23 @@ static size_t grow_step_locked(const um_space *sp, size_t slots) {
     return um_round_up(um_max(slots, step), UM_HUGE_SLOTS);
 }
 
-/* Opens at least `slots`, more where that succeeds, and files them clean. */
-static bool grow_locked(um_space *sp, size_t slots) {
-    size_t more = grow_step_locked(sp, slots);
+int um_space_open_locked(um_space *sp, size_t slots) {
     um_span *s;
-    int err = open_locked(sp, more, &s);
+    int err = open_locked(sp, slots, &s);
     /* Somebody maps there: go on behind the region. */
     for (int i = 0; err == EEXIST && i < FOREIGN_REGIONS_MAX; i++) {
         sp->open_slot = sp->region_end;
-        err = open_locked(sp, more, &s);
-    }
-    if (err && more > slots)
         err = open_locked(sp, slots, &s);
-    if (err)
-        return false;
-    um_space_insert_locked(sp, s, UM_CLEAN, 0);
-    return true;
+    }
+    if (!err)
+        um_space_insert_locked(sp, s, UM_CLEAN, 0);
+    return err;
+}
+
+/* Opens at least `slots`, more where that succeeds. */
+static bool grow_locked(um_space *sp, size_t slots) {
+    size_t more = grow_step_locked(sp, slots);
+    return um_space_open_locked(sp, more) == 0 || (more > slots && um_space_open_locked(sp, slots) == 0);
 }
 
 /* Slots before the first aligned one. */
@@ -266,18 +269,7 @@ static size_t skip_to(const um_span *s, size_t align) {
     return um_round_up(index, align) - index;
 }
 
-/* Finds a free span and cuts it to `slots` at an aligned start. */
-static um_span *carve_locked(um_space *sp, um_span_state state, size_t slots, size_t align) {
-    size_t skip;
-    um_span *s = um_bins_find(&sp->bins[state], slots);
-    if (s && skip_to(s, align) + slots > s->slots)
-        s = um_bins_find(&sp->bins[state], slots + align - 1);
-    if (!s)
-        return NULL;
-    if (um_huge_any(&sp->huge) && slots < UM_HUGE_SLOTS && align == 1)
-        s = um_huge_fullest(s);
-    um_space_detach_locked(sp, s);
-    skip = skip_to(s, align);
+um_span *um_space_cut_locked(um_space *sp, um_span *s, size_t skip, size_t slots) {
     if (skip) {
         um_span *front = s;
         size_t front_bytes;
@@ -298,6 +290,19 @@ static um_span *carve_locked(um_space *sp, um_span_state state, size_t slots, si
     }
     split_locked(sp, s, slots);
     return s;
+}
+
+/* Finds a free span and cuts it to `slots` at an aligned start. */
+static um_span *carve_locked(um_space *sp, um_span_state state, size_t slots, size_t align) {
+    um_span *s = um_bins_find(&sp->bins[state], slots);
+    if (s && skip_to(s, align) + slots > s->slots)
+        s = um_bins_find(&sp->bins[state], slots + align - 1);
+    if (!s)
+        return NULL;
+    if (um_huge_any(&sp->huge) && slots < UM_HUGE_SLOTS && align == 1)
+        s = um_huge_fullest(s);
+    um_space_detach_locked(sp, s);
+    return um_space_cut_locked(sp, s, skip_to(s, align), slots);
 }
 
 /* Addresses given back are mapped again. Those that somebody took meanwhile are lost to us. */
@@ -411,6 +416,10 @@ um_span *um_space_alloc(unsigned node, size_t slots, size_t align_slots, bool *z
     return s;
 }
 
+int um_space_purge_part(void *at, size_t bytes) {
+    return um_space_setting.rigid ? EBUSY : um_os_purge((uintptr_t)at, bytes);
+}
+
 /* Replaces a span's memory; the mapping is a new one, so what was told of it is told again. */
 static int map_anew(um_space *sp, const um_span *s) {
     int err = um_os_remap_zero((uintptr_t)um_span_start(s), (size_t)s->slots << UM_SLOT_SHIFT);
@@ -430,7 +439,7 @@ void um_space_free(um_span *s, size_t dirty_bytes) {
     if (s->moved)
         state = map_anew(sp, s) == 0 ? UM_CLEAN : UM_UNMAPPED;
     else if (um_space_sparse(dirty_bytes, slots) &&
-             um_os_purge((uintptr_t)um_span_start(s), slots << UM_SLOT_SHIFT) == 0)
+             um_space_purge_part(um_span_start(s), slots << UM_SLOT_SHIFT) == 0)
         state = UM_CLEAN;
     um_lock_take(&sp->lock);
     um_span_set_kind(s, UM_SPAN_BUSY);
@@ -519,7 +528,8 @@ um_span *um_space_move(um_span *s, size_t new_slots, size_t used_bytes) {
     uintptr_t from = (uintptr_t)um_span_start(s);
     um_span *t;
     bool whole;
-    if (new_slots > SLOTS_MAX || um_place.strict || !(t = alloc_once(sp, new_slots, 1, true)))
+    if (new_slots > SLOTS_MAX || um_place.strict || um_space_setting.rigid ||
+        !(t = alloc_once(sp, new_slots, 1, true)))
         return NULL;
     t->full = 0;
     t->cut = 0;

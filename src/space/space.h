@@ -16,6 +16,8 @@ typedef struct um_space_settings {
     uint64_t dirty_max;   /* 0: adaptive */
     uint64_t limit_bytes; /* 0: none */
     int hugepages;        /* um_hugepages_mode */
+    bool lock;            /* what is opened is locked */
+    bool rigid;           /* some memory must not be given back a page at a time: see pin.c */
 } um_space_settings;
 extern UM_HIDDEN um_space_settings um_space_setting;
 
@@ -43,6 +45,8 @@ UM_HIDDEN bool um_space_extend(um_span *s, size_t new_slots, bool *zeroed);
 UM_HIDDEN void um_space_shrink(um_span *s, size_t new_slots);
 /* A larger span with the pages of s moved, not copied; s is gone. NULL: s is as it was. */
 UM_HIDDEN um_span *um_space_move(um_span *s, size_t new_slots, size_t used_bytes);
+/* Gives pages of a span in use back; on 0 they read as zero next. Nonzero where memory is to stay. */
+UM_HIDDEN int um_space_purge_part(void *at, size_t bytes);
 /* Zeroed memory that is never given back, for the allocator's records; NULL if there is none. */
 UM_HIDDEN void *um_space_meta(unsigned node, size_t bytes);
 

@@ -1,9 +1,10 @@
 /* System calls denied by a seccomp filter. Modes:
      steady      after a warm-up no system call at all: a million blocks come and go, any call kills the
-   process; eperm       all calls but mmap, munmap, mprotect, madvise and those of threads fail with EPERM
-   (mremap too); enosys      the same with ENOSYS; kill        a process that makes any other call than these
-   and mremap is killed; purge MODE  madvise (MODE advise), munmap (MODE unmap) or both (MODE all) fail with
-   ENOMEM: errno stays, zeros are zeros, nothing is lost. */
+   process; resident    the same with large blocks and a second thread, and no page fault either; eperm all
+   calls but mmap, munmap, mprotect, madvise and those of threads fail with EPERM (mremap too); enosys the
+   same with ENOSYS; kill        a process that makes any other call than these and mremap is killed; purge
+   MODE madvise (MODE advise), munmap (MODE unmap) or both (MODE all) fail with ENOMEM: errno stays, zeros are
+   zeros, nothing is lost. */
 #include "exercise.h"
 
 #include <linux/filter.h>
@@ -11,6 +12,7 @@
 #include <pthread.h>
 #include <stddef.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 
 #define MOST_RULES 64
@@ -76,6 +78,75 @@ static void steady(void) {
     install(SECCOMP_RET_KILL_PROCESS);
     churn(1000000);
     leave(0);
+}
+
+/* As churn, with what may want the system most: large blocks, zeroed and grown ones. */
+static void churn_large(size_t operations) {
+    uint64_t state = 1;
+    for (size_t i = 0; i < operations; i++) {
+        state = state * 6364136223846793005u + 1442695040888963407u;
+        size_t slot = (state >> 33) % KEPT, n = 1 + (state >> 40) % 200000;
+        free(kept[slot]);
+        kept[slot] = i % 50 ? malloc(n) : realloc(malloc(n), 2 * n);
+        if (!kept[slot])
+            leave(3);
+        memset(kept[slot], 1, i % 50 ? n : 2 * n);
+        if (i % 1000 == 0) {
+            char *p = malloc(3 * CHECK_MIB);
+            memset(p, 1, 3 * CHECK_MIB);
+            p = realloc(p, 5 * CHECK_MIB);
+            memset(p, 2, 5 * CHECK_MIB);
+            free(p);
+            p = calloc(1, 9 * CHECK_MIB);
+            if (p[0] || p[9 * CHECK_MIB - 1])
+                leave(4);
+            memset(p, 3, 9 * CHECK_MIB);
+            free(p);
+        }
+    }
+}
+
+static long minor_faults(void) {
+    static struct rusage usage;
+    syscall(SYS_getrusage, RUSAGE_SELF, &usage);
+    return usage.ru_minflt;
+}
+
+static volatile int stage;
+
+/* A thread with memory of its own; it waits without a system call. */
+static void *churn_beside(void *unused) {
+    for (size_t i = 0; i < 200000; i++)
+        free(malloc(1 + i % 30000));
+    stage = 1;
+    while (stage != 2)
+        ;
+    for (size_t i = 0; i < 200000; i++)
+        free(malloc(1 + i % 30000));
+    stage = 3;
+    for (;;)
+        ;
+    return unused;
+}
+
+static void resident(void) {
+    pthread_t beside;
+    CHECK(pthread_create(&beside, NULL, churn_beside, NULL) == 0, "pthread_create");
+    churn(1000000);
+    churn_large(20000);
+    while (stage != 1)
+        ;
+    begin_rules();
+    on_call(SYS_exit_group, SECCOMP_RET_ALLOW);
+    on_call(SYS_getrusage, SECCOMP_RET_ALLOW);
+    install(SECCOMP_RET_KILL_PROCESS);
+    long before = minor_faults();
+    stage = 2;
+    churn(1000000);
+    churn_large(20000);
+    while (stage != 3)
+        ;
+    leave(minor_faults() == before ? 0 : 5);
 }
 
 static void allow_threads_and_memory(void) {
@@ -174,9 +245,11 @@ static void purge_fails(const char *mode) {
 int main(int argc, char **argv) {
     check_library();
     check_watchdog(200);
-    CHECK(argc >= 2, "usage: sandbox steady|eperm|enosys|kill|purge MODE");
+    CHECK(argc >= 2, "usage: sandbox steady|resident|eperm|enosys|kill|purge MODE");
     if (strcmp(argv[1], "steady") == 0)
         steady();
+    else if (strcmp(argv[1], "resident") == 0)
+        resident();
     else if (strcmp(argv[1], "eperm") == 0)
         denied(SECCOMP_RET_ERRNO | EPERM);
     else if (strcmp(argv[1], "enosys") == 0)

@@ -172,6 +172,13 @@ def case_no_system_calls_when_steady(place):
     place.succeed(["sandbox", "steady"], env={"UMALLOC_DECAY_MS": "86400000"})
 
 
+def case_prefaulted_memory_is_there(place):
+    """Ageing is on and short: what is prefaulted or locked does not age."""
+    for options in ({"PREFAULT": "192M"}, {"PREFAULT": "128M", "PREFAULT_THREAD": "32M"}, {"PREFAULT": "192M", "LOCK": "1"}):
+        env = {f"UMALLOC_{name}": value for name, value in options.items()}
+        place.succeed(["sandbox", "resident"], env={"UMALLOC_DECAY_MS": "20", **env})
+
+
 def case_sandbox(place):
     for mode in ("eperm", "enosys", "kill"):
         place.succeed(["sandbox", mode])

@@ -203,6 +203,22 @@ Test(options, booleans) {
                                             "0|1|on|off|yes|no|true|false; using the default off");
 }
 
+Test(options, pinned_memory) {
+    expect_silent("UMALLOC_PREFAULT=64M");
+    cr_expect_eq(um_option.prefault, 64 * UM_MIB);
+    expect_silent("UMALLOC_PREFAULT_THREAD=1M");
+    cr_expect_eq(um_option.prefault_thread, UM_MIB);
+    expect_silent("UMALLOC_LOCK=1");
+    cr_expect(um_option.lock);
+    expect_complaint("UMALLOC_PREFAULT=all", "UMALLOC_PREFAULT=\"all\" is not a size from 0 to 64T "
+                                             "(suffixes K, M, G, T); using the default 0");
+    expect_complaint("UMALLOC_PREFAULT_THREAD=2T",
+                     "UMALLOC_PREFAULT_THREAD=\"2T\" is not a size from 0 to 1T "
+                     "(suffixes K, M, G, T); using the default 0");
+    expect_complaint("UMALLOC_LOCK=64M", "UMALLOC_LOCK=\"64M\" is not one of "
+                                         "0|1|on|off|yes|no|true|false; using the default off");
+}
+
 Test(options, choices) {
     static const char *const words[] = {"auto", "off", "thp", "always"};
     for (size_t i = 0; i < UM_COUNT(words); i++) {
@@ -330,7 +346,10 @@ Test(options, text_dump_shows_value_and_source) {
                                             "  UMALLOC_LIMIT           default      0\n"
                                             "  UMALLOC_HUGEPAGES       default      auto\n"
                                             "  UMALLOC_NUMA            default      local\n"
-                                            "  UMALLOC_NUMA_STRICT     default      off\n");
+                                            "  UMALLOC_NUMA_STRICT     default      off\n"
+                                            "  UMALLOC_PREFAULT        default      0\n"
+                                            "  UMALLOC_PREFAULT_THREAD default      0\n"
+                                            "  UMALLOC_LOCK            default      off\n");
 }
 
 Test(options, json_dump_holds_every_option_with_its_type) {

@@ -1,0 +1,19 @@
+/* pin: memory that is there before it is asked for and stays, for programs that must not wait for the kernel
+   (UMALLOC_PREFAULT, UMALLOC_PREFAULT_THREAD, UMALLOC_LOCK). */
+#ifndef UM_PIN_H
+#define UM_PIN_H
+
+#include "space/span.h"
+
+struct um_space;
+
+/* Opens memory of the node until there are `bytes`, `more` than there are if that is larger, and puts all
+   that is open into memory, locked if um_space_setting.lock. None of it is given back from then on. 0 or an
+   errno value: what could be had is used. */
+UM_HIDDEN int um_pin(unsigned node, size_t bytes, size_t more);
+/* Locks fresh memory where that is asked for. */
+UM_HIDDEN void um_pin_opened(size_t first, size_t slots);
+/* The first part of a free span that may be given back: *skip slots from its start, *slots long. */
+UM_HIDDEN void um_pin_spare_locked(struct um_space *sp, const um_span *s, size_t *skip, size_t *slots);
+
+#endif
