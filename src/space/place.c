@@ -259,6 +259,8 @@ static bool look_at(unsigned place, uintptr_t at, size_t bytes) {
 }
 
 bool um_place_fill(unsigned place, uintptr_t at, size_t bytes) {
+    if (atomic_load_explicit(&um_place.first_touch, memory_order_relaxed)) /* nobody was told of the nodes */
+        return true;
     for (size_t done = 0, n; done < bytes; done += n) {
         int err;
         n = um_min(FILL_BYTES, bytes - done);

@@ -45,7 +45,7 @@ UM_HIDDEN unsigned um_place_choice(unsigned place, unsigned k);
 /* Tells the kernel where the pages of fresh memory of the place belong. */
 UM_HIDDEN void um_place_bind(unsigned place, uintptr_t at, size_t bytes);
 /* Touches all pages, which read as zero, and looks where they are. False: not all are where the policy wants
-   them; then none is kept. */
+   them; then none is kept. True where the kernel takes no policy. */
 UM_HIDDEN bool um_place_fill(unsigned place, uintptr_t at, size_t bytes);
 
 #endif

@@ -225,6 +225,15 @@ Test(place, strict_looks_at_every_page) {
     um_space_check();
 }
 
+/* Containers refuse mbind, and some of them not move_pages. */
+Test(place, strict_gives_up_where_nothing_can_be_told) {
+    cr_assert_eq(um_space_init(), 0);
+    (void)init("bind:2,5", true);
+    policy_error = EPERM;
+    node_now = 0;
+    cr_expect_not_null(um_space_alloc(1, 1, 1, NULL));
+}
+
 Test(place, bind_takes_from_the_next_node) {
     um_span *s;
     cr_assert_eq(um_space_init(), 0);
