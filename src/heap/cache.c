@@ -15,7 +15,8 @@
    Bounds: where only frees come, each list holds at most twice `limit` blocks; where a heap shrinks slowly,
    both together at most eight times as many. limit starts small. It doubles at each turn that puts none back,
    and when as many were put back and are wanted again; it halves while as many went back and were not. At
-   most half of the thread cache (UMALLOC_THREAD_CACHE) is one class's limit. A cache that was not used
+   most half of the thread cache (UMALLOC_THREAD_CACHE) is one class's limit, and all of it after CALM turns
+   in a row that put nothing back: each turn is a slow malloc and a slow free. A cache that was not used
    between two flushes of the heap goes back whole, so that it does not pin the slabs of a class that the
    program has done with. */
 #include "heap/heap.h"
@@ -25,6 +26,7 @@
 #define FIRST_BYTES     16384u
 #define FIRST_MAX       16u
 #define LIMIT_MIN       2u
+#define CALM            8u                    /* turns */
 #define SHORT           8u                    /* blocks; a list of fewer is not worth setting aside */
 #define PUT_BACK_BLOCKS 16u                   /* bounds the time of most looks */
 #define RUN             8u                    /* blocks of one slab in a row */
@@ -35,7 +37,8 @@ static uint16_t clamp(size_t blocks, size_t most) {
 }
 
 static uint16_t limit_max(const um_cache *k) {
-    return clamp(um_heap_cache_bytes / 2 / um_class_bytes[k->class_id], UM_CACHE_LIMIT_MAX);
+    unsigned most = clamp(um_heap_cache_bytes / 2 / um_class_bytes[k->class_id], UM_CACHE_LIMIT_MAX / 2);
+    return (uint16_t)(k->calm < CALM ? most : 2 * most);
 }
 
 static uint16_t limit_min(const um_cache *k) {
@@ -63,6 +66,7 @@ static void restart(um_cache *k) {
 static void begin(um_cache *k) {
     k->home.list = k->rest = &k->end;
     k->since = k->gave = k->most = 0;
+    k->calm = 0;
     k->limit = limit_min(k);
     restart(k);
 }
@@ -241,6 +245,8 @@ static void set_aside(um_cache *k) {
 
 static void put_rest_back(um_cache *k) {
     unsigned n = put_back_from(k, &k->rest, PUT_BACK_BLOCKS);
+    k->calm = 0;
+    k->limit = (uint16_t)um_min(k->limit, limit_max(k));
     k->rest_most -= (uint32_t)um_min(k->rest_most, n);
     if (k->gave >= k->limit)
         k->limit = (uint16_t)um_max(k->limit / 2u, limit_min(k));
@@ -260,13 +266,17 @@ static void turn_over(um_cache *k) {
         if (k->most > COUNT_FROM * k->limit) {
             uint32_t n = count(k);
             k->most = n > k->most ? um_cache_walk(k) : n; /* more than there can be: the walk tells why */
-            if (k->most > 2u * k->limit)
+            if (k->most > 2u * k->limit) {
+                k->calm = 0;
                 (void)put_back_from(
                     k, &k->home.list,
                     (unsigned)um_min(k->most - k->limit, um_max(k->limit / 2u, 4 * PUT_BACK_BLOCKS)));
+            }
         }
         set_aside(k);
     }
+    if (k->calm < CALM)
+        k->calm++;
     k->limit = (uint16_t)um_min(2u * k->limit, limit_max(k));
 }
 

@@ -30,6 +30,7 @@ typedef struct um_cache {
     uint32_t rest_most; /* likewise, of those set aside */
     uint32_t gave;      /* blocks put back that may be wanted again */
     uint32_t seen;      /* the countdown at the last look for idle caches */
+    uint8_t calm;       /* turns in a row that put nothing back */
 } um_cache;
 
 _Static_assert(offsetof(um_cache, owner) == UM_CACHE_LINE_BYTES, "um_home_owner finds it there");
@@ -175,7 +176,7 @@ UM_HIDDEN bool um_heap_is_free(const um_span *s, const um_block *b);
 
 /* --- cache.c: the caches of hot classes --- */
 
-#define UM_CACHE_LIMIT_MAX 1024u
+#define UM_CACHE_LIMIT_MAX 2048u
 #define UM_CACHE_LIMITS    9u /* a cache holds less than so many limits */
 
 /* The class became hot. */
