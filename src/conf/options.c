@@ -53,7 +53,8 @@ static const option_row rows[] = {
     _Static_assert(sizeof #NAME <= NAME_ROOM, "the name of " #NAME " fits its row");
 UM_OPTION_TABLE(X)
 #undef X
-_Static_assert(sizeof UM_STATS_CHOICES <= TEXT_ROOM && sizeof UM_HUGEPAGES_CHOICES <= TEXT_ROOM,
+_Static_assert(sizeof UM_STATS_CHOICES <= TEXT_ROOM && sizeof UM_HUGEPAGES_CHOICES <= TEXT_ROOM &&
+                   sizeof UM_HARDEN_CHOICES <= TEXT_ROOM,
                "choices fit");
 _Static_assert(sizeof(um_options) <= UINT8_MAX, "offsets fit");
 _Static_assert(UM_COUNT(rows) <= 32, "one bit an option in from_environment");

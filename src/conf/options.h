@@ -15,8 +15,11 @@ typedef enum um_hugepages_mode {
     UM_HUGEPAGES_ALWAYS
 } um_hugepages_mode;
 
+typedef enum um_harden_level { UM_HARDEN_OFF, UM_HARDEN_ON, UM_HARDEN_FULL } um_harden_level;
+
 #define UM_STATS_CHOICES     "off|text|json"
 #define UM_HUGEPAGES_CHOICES "auto|off|thp|always"
+#define UM_HARDEN_CHOICES    "off|on|full"
 
 /* X(id, NAME, type, default, min, max, unit, stability, help)
    id: field of um_options.  NAME: the variable is UMALLOC_NAME.
@@ -48,6 +51,9 @@ typedef enum um_hugepages_mode {
     X(limit, LIMIT, BYTES, 0, 0, 1ull << 46, "bytes", "stable",                                              \
       "Hard limit on memory in use or kept for reuse; beyond it malloc answers NULL and ENOMEM. 0 means "    \
       "none.")                                                                                               \
+    X(harden, HARDEN, CHOICE, UM_HARDEN_OFF, UM_HARDEN_CHOICES, 0, "", "evolving",                           \
+      "Serve from a hardened allocator that finds misuse and limits its harm, and costs time and memory; "   \
+      "full checks most.")                                                                                   \
     X(hugepages, HUGEPAGES, CHOICE, UM_HUGEPAGES_AUTO, UM_HUGEPAGES_CHOICES, 0, "", "evolving",              \
       "Transparent huge pages: auto asks for them once 32 MiB are in use in small blocks or 512 MiB in "     \
       "all, off never, thp from the start where that costs small programs nothing, always from the first "   \

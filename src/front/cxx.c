@@ -35,11 +35,13 @@ static new_handler handler_now(void) {
 }
 
 /* align 0: the default one. NULL only after the last handler gave up. */
-static UM_COLD void *retry(size_t bytes, size_t align) {
+static UM_COLD void *retry(size_t bytes, size_t align, um_family family) {
     for (;;) {
         new_handler handler;
         /* from the start: the handler may have freed blocks of this class */
-        void *p = align ? um_front_aligned(align, bytes) : um_front_malloc(bytes);
+        void *p = um_hard_level ? um_front_hard_alloc(bytes, align, family)
+                  : align       ? um_front_aligned(align, bytes)
+                                : um_front_malloc(bytes);
         if (p)
             return p;
         handler = handler_now();
@@ -56,102 +58,97 @@ static UM_COLD _Noreturn void no_memory(size_t bytes) {
     um_fatal("operator new out of memory without a C++ runtime to throw", NULL, bytes, NULL);
 }
 
-static UM_NOINLINE void *new_slow(size_t bytes) {
-    void *p = um_front_alloc(bytes);
-    if (um_unlikely(!p) && !(p = retry(bytes, 0)))
+/* While the hardened allocator serves; its frame is where the program's stack goes on from. */
+static UM_NOINLINE void *new_hard(size_t bytes, size_t align, um_family family) {
+    void *p = um_hard_alloc(bytes, align, family, UM_HARD_FRAME);
+    if (um_unlikely(!p) && !(p = retry(bytes, align, family)))
         no_memory(bytes);
     return p;
 }
 
-UM_EXPORT void *new_plain(size_t bytes) __asm__("_Znwm");
-UM_EXPORT void *new_plain(size_t bytes) {
-    void *p = um_front_take(bytes);
-    return um_likely(p != NULL) ? p : new_slow(bytes);
+static UM_NOINLINE void *new_slow(size_t bytes, um_family family) {
+    void *p;
+    if (um_unlikely(um_hard_level))
+        return new_hard(bytes, 0, family);
+    p = um_front_alloc(bytes);
+    if (um_unlikely(!p) && !(p = retry(bytes, 0, family)))
+        no_memory(bytes);
+    return p;
+}
+
+static UM_NOINLINE void *new_aligned_slow(size_t bytes, size_t align, um_family family) {
+    void *p;
+    if (um_unlikely(um_hard_level))
+        return new_hard(bytes, align, family);
+    p = um_front_alloc_aligned(align, bytes);
+    if (um_unlikely(!p) && !(p = retry(bytes, align, family)))
+        no_memory(bytes);
+    return p;
 }
 
 /* A handler may throw, and nothrow must catch that, which C cannot: the runtime's own nothrow form can, and
    calls our throwing form in its turn. Without one, nobody throws. */
-static UM_COLD void *retry_nothrow(size_t bytes, size_t align, const void *tag) {
+static UM_COLD void *retry_nothrow(size_t bytes, size_t align, const void *tag, um_family family) {
+    static const char *const names[2][2] = {
+        {"_ZnwmRKSt9nothrow_t", "_ZnamRKSt9nothrow_t"},
+        {"_ZnwmSt11align_val_tRKSt9nothrow_t", "_ZnamSt11align_val_tRKSt9nothrow_t"}};
     void *f;
     if (!handler_now())
         return NULL;
-    f = dlsym(RTLD_NEXT, align ? "_ZnwmSt11align_val_tRKSt9nothrow_t" : "_ZnwmRKSt9nothrow_t");
+    f = dlsym(RTLD_NEXT, names[align != 0][family == UM_FAMILY_NEW_ARRAY]);
     if (!f)
-        return retry(bytes, align);
+        return retry(bytes, align, family);
     return align ? ((void *(*)(size_t, size_t, const void *))f)(bytes, align, tag)
                  : ((void *(*)(size_t, const void *))f)(bytes, tag);
 }
 
-static UM_NOINLINE void *new_nothrow_slow(size_t bytes, const void *tag) {
-    void *p = um_front_alloc(bytes);
-    return um_likely(p != NULL) ? p : retry_nothrow(bytes, 0, tag);
+static UM_NOINLINE void *new_nothrow_slow(size_t bytes, size_t align, const void *tag, um_family family) {
+    void *p = um_hard_level ? um_hard_alloc(bytes, align, family, UM_HARD_FRAME)
+              : align       ? um_front_alloc_aligned(align, bytes)
+                            : um_front_alloc(bytes);
+    return um_likely(p != NULL) ? p : retry_nothrow(bytes, align, tag, family);
 }
 
-UM_EXPORT void *new_nothrow(size_t bytes, const void *tag) __asm__("_ZnwmRKSt9nothrow_t");
-UM_EXPORT void *new_nothrow(size_t bytes, const void *tag) {
-    void *p = um_front_take(bytes);
-    return um_likely(p != NULL) ? p : new_nothrow_slow(bytes, tag);
-}
-
-UM_EXPORT void *new_aligned(size_t bytes, size_t align) __asm__("_ZnwmSt11align_val_t");
-UM_EXPORT void *new_aligned(size_t bytes, size_t align) {
-    void *p = um_front_aligned(align, bytes);
-    if (um_unlikely(!p) && !(p = retry(bytes, align)))
-        no_memory(bytes);
-    return p;
-}
-
-UM_EXPORT void *new_aligned_nothrow(size_t bytes, size_t align,
-                                    const void *tag) __asm__("_ZnwmSt11align_val_tRKSt9nothrow_t");
-UM_EXPORT void *new_aligned_nothrow(size_t bytes, size_t align, const void *tag) {
-    void *p = um_front_aligned(align, bytes);
-    return um_likely(p != NULL) ? p : retry_nothrow(bytes, align, tag);
-}
-
-UM_EXPORT void delete_plain(void *p) __asm__("_ZdlPv");
-UM_EXPORT void delete_plain(void *p) {
-    um_front_free(p);
-}
-
-/* Where the block's home is the one that malloc takes such sizes from, the size is right and the home is
- * ours. */
-UM_EXPORT void delete_sized(void *p, size_t bytes) __asm__("_ZdlPvm");
-UM_EXPORT void delete_sized(void *p, size_t bytes) {
-    size_t offset = um_window_offset(p);
-    if (um_likely(bytes - 1 < UM_SMALL_MAX && um_window_holds(offset))) {
-        um_home *m = um_home_at(offset);
-        if (um_likely(m == um_tls.bins[(bytes - 1) >> 4])) {
-            um_heap_free(m, p);
-            return;
-        }
+/* The forms of new and delete. That arrays are freed as arrays only the hardened allocator checks. */
+#define NEW_FORM(symbol, id, parameters, at_hand, slow)                                                      \
+    UM_EXPORT void *id parameters __asm__(symbol);                                                           \
+    UM_EXPORT void *id parameters {                                                                          \
+        void *p = um_front_take(at_hand);                                                                    \
+        return um_likely(p != NULL) ? p : slow;                                                              \
     }
-    um_front_free_claimed(p, bytes, 1);
-}
 
-UM_EXPORT void delete_sized_aligned(void *p, size_t bytes, size_t align) __asm__("_ZdlPvmSt11align_val_t");
-UM_EXPORT void delete_sized_aligned(void *p, size_t bytes, size_t align) {
-    um_front_free_claimed(p, bytes, align);
-}
+#define NEW(id, letters, family)                                                                             \
+    NEW_FORM("_Zn" letters "m", id, (size_t bytes), bytes, new_slow(bytes, family))                          \
+    NEW_FORM("_Zn" letters "mRKSt9nothrow_t", id##_nothrow, (size_t bytes, const void *tag), bytes,          \
+             new_nothrow_slow(bytes, 0, tag, family))                                                        \
+    NEW_FORM("_Zn" letters "mSt11align_val_t", id##_aligned, (size_t bytes, size_t align),                   \
+             um_round_up(bytes, align), new_aligned_slow(bytes, align, family))                              \
+    NEW_FORM("_Zn" letters "mSt11align_val_tRKSt9nothrow_t", id##_aligned_nothrow,                           \
+             (size_t bytes, size_t align, const void *tag), um_round_up(bytes, align),                       \
+             new_nothrow_slow(bytes, align, tag, family))
 
-/* The array forms are the plain ones, and a delete without a size is free. */
+NEW(new_plain, "w", UM_FAMILY_NEW)
+NEW(new_array, "a", UM_FAMILY_NEW_ARRAY)
+
+#define DELETE_FORM(symbol, id, parameters, fast, family, bytes, align)                                      \
+    UM_EXPORT void id parameters __asm__(symbol);                                                            \
+    UM_EXPORT void id parameters {                                                                           \
+        if (um_unlikely(!fast))                                                                              \
+            um_front_free_as(p, family, bytes, align);                                                       \
+    }
+
 #define TWIN(name) __attribute__((alias(name), visibility("default")))
-UM_EXPORT void *new_array(size_t) __asm__("_Znam") TWIN("_Znwm");
-UM_EXPORT void *new_array_nothrow(size_t, const void *) __asm__("_ZnamRKSt9nothrow_t")
-    TWIN("_ZnwmRKSt9nothrow_t");
-UM_EXPORT void *new_array_aligned(size_t, size_t) __asm__("_ZnamSt11align_val_t")
-    TWIN("_ZnwmSt11align_val_t");
-UM_EXPORT void *new_array_aligned_nothrow(size_t, size_t,
-                                          const void *) __asm__("_ZnamSt11align_val_tRKSt9nothrow_t")
-    TWIN("_ZnwmSt11align_val_tRKSt9nothrow_t");
+#define DELETE(id, letters, family)                                                                          \
+    DELETE_FORM("_Zd" letters "Pv", id, (void *p), um_front_free_fast(p), family, UM_HARD_UNSAID, 0)         \
+    DELETE_FORM("_Zd" letters "Pvm", id##_sized, (void *p, size_t n), um_front_free_sized_fast(p, n),        \
+                family, n, 0)                                                                                \
+    DELETE_FORM("_Zd" letters "PvSt11align_val_t", id##_aligned, (void *p, size_t a), um_front_free_fast(p), \
+                family, UM_HARD_UNSAID, a)                                                                   \
+    DELETE_FORM("_Zd" letters "PvmSt11align_val_t", id##_sized_aligned, (void *p, size_t n, size_t a),       \
+                false, family, n, a)                                                                         \
+    UM_EXPORT void id##_nothrow(void *) __asm__("_Zd" letters "PvRKSt9nothrow_t") TWIN("_Zd" letters "Pv");  \
+    UM_EXPORT void id##_aligned_nothrow(void *, size_t) __asm__(                                             \
+        "_Zd" letters "PvSt11align_val_tRKSt9nothrow_t") TWIN("_Zd" letters "PvSt11align_val_t");
 
-#define DELETE(id, symbol) UM_EXPORT void id(void *) __asm__(symbol) TWIN("_ZdlPv")
-DELETE(delete_array, "_ZdaPv");
-DELETE(delete_nothrow, "_ZdlPvRKSt9nothrow_t");
-DELETE(delete_array_nothrow, "_ZdaPvRKSt9nothrow_t");
-DELETE(delete_aligned, "_ZdlPvSt11align_val_t");
-DELETE(delete_array_aligned, "_ZdaPvSt11align_val_t");
-DELETE(delete_aligned_nothrow, "_ZdlPvSt11align_val_tRKSt9nothrow_t");
-DELETE(delete_array_aligned_nothrow, "_ZdaPvSt11align_val_tRKSt9nothrow_t");
-UM_EXPORT void delete_array_sized(void *, size_t) __asm__("_ZdaPvm") TWIN("_ZdlPvm");
-UM_EXPORT void delete_array_sized_aligned(void *, size_t, size_t) __asm__("_ZdaPvmSt11align_val_t")
-    TWIN("_ZdlPvmSt11align_val_t");
+DELETE(delete_plain, "l", UM_FAMILY_NEW)
+DELETE(delete_array, "a", UM_FAMILY_NEW_ARRAY)

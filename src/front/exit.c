@@ -123,6 +123,8 @@ void um_front_report(void) {
 static __attribute__((destructor(101))) void um_finish(void) {
     if (um_tls.heap)
         um_heap_check_lists(um_tls.heap, CHECKED_BLOCKS);
+    if (um_hard_level)
+        um_hard_check();
     um_front_report();
 }
 

@@ -13,6 +13,7 @@
 
 static void before(void) {
     um_heap_lock_all();
+    um_hard_lock_all();
     um_space_lock_all();
     atomic_store_explicit(&um_lock_forker, um_thread_id(), memory_order_relaxed); /* see lock.h */
 }
@@ -20,11 +21,13 @@ static void before(void) {
 static void in_parent(void) {
     atomic_store_explicit(&um_lock_forker, 0, memory_order_relaxed);
     um_space_unlock_all();
+    um_hard_unlock_all();
     um_heap_unlock_all();
 }
 
 static void in_child(void) {
     um_heap_child_after_fork();
+    um_hard_child_after_fork();
     um_space_reset_locks();
     atomic_store_explicit(&um_lock_forker, 0, memory_order_relaxed);
     um_front_init_child();

@@ -2,6 +2,7 @@
 #ifndef UM_FRONT_H
 #define UM_FRONT_H
 
+#include "hard/hard.h"
 #include "heap/heap.h"
 
 /* The calling thread's heap, made and registered for hand-over at thread exit on the first call; NULL past
@@ -19,8 +20,16 @@ UM_HIDDEN void um_front_free_other(void *p);
 UM_HIDDEN void um_front_free_rare(void *p, um_span *s);
 /* Frees a block that the caller says to be of that size and alignment: aborts where it is not. */
 UM_HIDDEN void um_front_free_claimed(void *p, size_t bytes, size_t align);
+/* What um_front_free_fast left to do. The caller promises the block's family, and its size (UM_HARD_UNSAID)
+   and alignment (0) if it has something to say of them. */
+UM_HIDDEN void um_front_free_as(void *p, um_family family, size_t bytes, size_t align);
 /* Usable bytes of the block that starts at p; aborts where there is none (`what` names the call). */
 UM_HIDDEN size_t um_front_usable(const void *p, const char *what);
+
+/* The same while the hardened allocator serves; errno is set on failure. */
+UM_HIDDEN void *um_front_hard_alloc(size_t bytes, size_t align, um_family family);
+UM_HIDDEN void um_front_hard_free(void *p, um_span *s, um_family family, size_t bytes, size_t align);
+UM_HIDDEN void *um_front_hard_realloc(void *p, um_span *s, size_t bytes);
 
 /* Writes the report where the options say, once a process. */
 UM_HIDDEN void um_front_report(void);
@@ -72,6 +81,34 @@ UM_INLINE void um_front_free(void *p) {
         um_front_free_other(p);
     else
         um_heap_free(m, p);
+}
+
+/* The free of a block that the calling thread owns; false: nothing done. */
+UM_INLINE bool um_front_free_fast(void *p) {
+    size_t offset = um_window_offset(p);
+    um_home *m;
+    if (um_unlikely(!um_window_holds(offset)))
+        return false;
+    m = um_home_at(offset);
+    /* relaxed: only this thread stores its own id */
+    if (um_unlikely(UM_PEEK(uintptr_t, *um_home_owner(m)) != um_thread_id()))
+        return false;
+    um_heap_free(m, p);
+    return true;
+}
+
+/* The same where the caller says the block's size, and is right: its home is the one that malloc takes such
+   sizes from, and therefore the caller's. */
+UM_INLINE bool um_front_free_sized_fast(void *p, size_t bytes) {
+    size_t offset = um_window_offset(p);
+    um_home *m;
+    if (um_unlikely(bytes - 1 >= UM_SMALL_MAX || !um_window_holds(offset)))
+        return false;
+    m = um_home_at(offset);
+    if (um_unlikely(m != um_tls.bins[(bytes - 1) >> 4]))
+        return false;
+    um_heap_free(m, p);
+    return true;
 }
 
 #endif

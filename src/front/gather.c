@@ -4,6 +4,7 @@
 #include "front/gather.h"
 #include "conf/stats.h"
 #include "front/front.h"
+#include "hard/hard.h"
 #include "os/os.h"
 #include "slab/remote.h"
 #include "space/space.h"
@@ -166,6 +167,8 @@ void um_gather(um_stats *out) {
         add_node(out, node);
     }
     um_heap_each(add_heap, out); /* after the slabs: takes what is cached off what seems in use */
+    if (um_hard_level)
+        um_hard_add_stats(out);
     for (unsigned c = 0; c < UM_CLASSES; c++) /* what is in use was handed out, and so was what came back */
         out->classes[c].allocs = out->classes[c].live + out->classes[c].frees;
     out->mapped += out->metadata;

@@ -57,6 +57,8 @@ um_heap *um_front_heap(void) {
     um_heap *h = um_tls.heap;
     if (um_likely(h != NULL))
         return h;
+    if (um_unlikely(um_hard_level))
+        return NULL;
     h = um_heap_get();
     if (h && (started || !um_heap_is_first(h)))
         register_thread();
@@ -153,6 +155,14 @@ static void begin_main_thread(void) {
         um_heap_move(h);
 }
 
+/* What was allocated before belongs to a heap: it goes back there. */
+static void harden(void) {
+    um_heap *h = um_heap_get();
+    if (!h || um_hard_start(um_option.harden) != 0)
+        return;
+    um_heap_exit(h);
+}
+
 static __attribute__((constructor(101))) void um_start(int argc, char **argv, char **envp) {
     um_text t;
     unsigned complaints = 0;
@@ -170,6 +180,8 @@ static __attribute__((constructor(101))) void um_start(int argc, char **argv, ch
         um_os_exit(2);
     apply_options();
     um_front_fork_init();
+    if (um_option.harden)
+        harden();
     begin_main_thread();
     if (um_tls.heap && um_space_setting.rigid)
         start_pinned(um_tls.heap, &t);

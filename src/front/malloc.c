@@ -66,6 +66,8 @@ UM_NOINLINE void *um_front_alloc(size_t bytes) {
         if (um_likely(p != NULL))
             return p;
     }
+    if (um_unlikely(um_hard_level))
+        return um_front_hard_alloc(bytes, 0, UM_FAMILY_MALLOC);
     return alloc(bytes, ALIGN_MIN, &zeroed);
 }
 
@@ -73,6 +75,8 @@ UM_NOINLINE void *um_front_alloc_zeroed(size_t bytes) {
     bool zeroed = false;
     um_heap *h = um_tls.heap;
     void *p;
+    if (um_unlikely(um_hard_level))
+        return um_front_hard_alloc(bytes, 0, UM_FAMILY_MALLOC); /* its blocks read as zero */
     if (h)
         h->untouched = NULL;
     p = alloc(bytes, ALIGN_MIN, &zeroed);
@@ -89,6 +93,8 @@ UM_NOINLINE void *um_front_alloc_zeroed(size_t bytes) {
 UM_NOINLINE void *um_front_alloc_aligned(size_t align, size_t bytes) {
     size_t whole = um_round_up(bytes, align);
     bool zeroed;
+    if (um_unlikely(um_hard_level))
+        return um_front_hard_alloc(bytes, align, UM_FAMILY_MALLOC);
     if (um_likely(align <= UM_MEDIUM_MAX && whole - 1 < UM_MEDIUM_MAX))
         return um_front_alloc(whole);
     return alloc(bytes, align, &zeroed);
@@ -127,6 +133,10 @@ UM_NOINLINE void um_front_free_rare(void *p, um_span *s) {
     um_heap *h = um_tls.heap;
     if (um_unlikely(!p))
         return;
+    if (um_unlikely(um_hard_level) && s && um_hard_owns(s)) {
+        um_front_hard_free(p, s, UM_FAMILY_MALLOC, UM_HARD_UNSAID, 0);
+        return;
+    }
     if (um_unlikely(!h))
         h = heap_for_free();
     if (um_likely(s && um_span_kind_of(s) == UM_SPAN_SLAB)) {
@@ -156,6 +166,8 @@ size_t um_front_usable(const void *p, const char *what) {
     }
     if (s && um_span_kind_of(s) == UM_SPAN_LARGE && p == um_span_start(s))
         return s->bytes;
+    if (s && um_hard_owns(s))
+        return um_hard_usable(p, s, what);
     bad_pointer(p, s, what);
 }
 
@@ -217,6 +229,9 @@ UM_EXPORT void *realloc(void *p, size_t bytes) {
     um_span *s;
     if (!p)
         return um_front_malloc(bytes);
+    s = um_span_of(p);
+    if (um_unlikely(um_hard_level) && s && um_hard_owns(s))
+        return um_front_hard_realloc(p, s, bytes);
     old = um_front_usable(p, "invalid realloc");
     if (bytes == 0) { /* as glibc does */
         um_front_free(p);
@@ -225,7 +240,6 @@ UM_EXPORT void *realloc(void *p, size_t bytes) {
     /* A shrink to more than half stays: the memory is little and the copy is not. */
     if (bytes <= old && bytes > old / 2 && old <= UM_MEDIUM_MAX)
         return p;
-    s = um_span_of(p);
     if (um_span_kind_of(s) == UM_SPAN_LARGE) {
         um_heap *h = um_front_heap();
         void *q = h ? um_large_resize(h, s, bytes) : NULL;
@@ -319,13 +333,17 @@ UM_NOINLINE void um_front_free_claimed(void *p, size_t bytes, size_t align) {
 /* C23: the size is that of the request, which may have been one of realloc: then the block may be larger. */
 UM_EXPORT void free_sized(void *p, size_t bytes) {
     const um_span *s = um_span_of(p);
+    if (um_unlikely(um_hard_level)) {
+        um_front_free_as(p, UM_FAMILY_MALLOC, bytes, 0);
+        return;
+    }
     if (um_unlikely(has_block(s, p) && um_front_usable(p, "invalid free") < bytes))
         wrong_size(p, s);
     um_front_free(p);
 }
 
 UM_EXPORT void free_aligned_sized(void *p, size_t align, size_t bytes) {
-    um_front_free_claimed(p, bytes, align);
+    um_front_free_as(p, UM_FAMILY_MALLOC, bytes, align);
 }
 
 #define TWIN(name) __attribute__((alias(#name), visibility("default")))

@@ -6,6 +6,7 @@
 #include "base/text.h"
 
 static __thread bool dying __attribute__((tls_model("initial-exec")));
+void (*um_fatal_tell)(const void *address);
 
 static void to_stderr(void *ctx, const char *bytes, size_t n) {
     (void)ctx;
@@ -38,5 +39,7 @@ void um_fatal(const char *kind, const void *address, size_t block_bytes, const c
     um_text_u64(&t, um_os_tid());
     um_text_char(&t, '\n');
     um_text_flush(&t);
+    if (um_fatal_tell)
+        um_fatal_tell(address);
     um_os_abort();
 }

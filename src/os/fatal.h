@@ -10,4 +10,7 @@
 UM_HIDDEN _Noreturn void um_fatal(const char *kind, const void *address, size_t block_bytes,
                                   const char *detail);
 
+/* NULL, or what more there is to say of an address, after the line and before the end. */
+extern UM_HIDDEN void (*um_fatal_tell)(const void *address);
+
 #endif

@@ -1,6 +1,7 @@
 /* Every system call of the library. Calls go to the kernel directly: a second preload may wrap the libc
    functions and allocate inside its wrappers, and none of them may change errno. getauxval and clock_gettime
-   are the exceptions: libc answers both without the kernel, from memory it has before the first relocation.
+   are exceptions: libc answers both without the kernel, from memory it has before the first relocation. So is
+   sigaction, called once and from our constructor: it knows how a handler returns.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -16,9 +17,11 @@
 #include <signal.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <ucontext.h>
 
 #ifndef MAP_FIXED_NOREPLACE
 #define MAP_FIXED_NOREPLACE 0x100000
@@ -120,6 +123,11 @@ int um_os_lock(uintptr_t at, size_t bytes) {
     return error_of(kernel(SYS_mlock, (long)at, (long)bytes, 0, 0, 0, 0));
 }
 
+int um_os_protect(uintptr_t at, size_t bytes, bool access) {
+    int prot = access ? PROT_READ | PROT_WRITE : PROT_NONE;
+    return error_of(kernel(SYS_mprotect, (long)at, (long)bytes, prot, 0, 0, 0));
+}
+
 int um_os_move(uintptr_t from, size_t bytes, uintptr_t to) {
     UM_OS_COUNT(mremap_calls);
     return error_of(
@@ -149,6 +157,46 @@ uint32_t um_os_tid(void) {
 
 bool um_os_secure(void) {
     return getauxval(AT_SECURE) != 0;
+}
+
+uint64_t um_os_random(void) {
+    uint64_t bits = 0, *aux = (uint64_t *)getauxval(AT_RANDOM);
+    struct timespec ts = {0, 0};
+    if (kernel(SYS_getrandom, (long)&bits, sizeof bits, GRND_NONBLOCK, 0, 0, 0) == sizeof bits)
+        return bits;
+    (void)clock_gettime(CLOCK_MONOTONIC, &ts); /* what it does not say is missing from a mixture */
+    bits = (uint64_t)ts.tv_nsec * 0x9E3779B97F4A7C15ull ^ (uint64_t)&bits;
+    return aux ? bits ^ aux[0] ^ aux[1] : bits;
+}
+
+bool um_os_readable(uintptr_t at) {
+    /* The kernel reads the set before it finds that there is no such way to apply it. */
+    return kernel(SYS_rt_sigprocmask, -1, (long)at, 0, sizeof(uint64_t), 0, 0) != -EFAULT;
+}
+
+static void (*fault_handler)(const um_os_fault *fault); /* const after um_os_catch_faults */
+static struct sigaction fault_before;                   /* likewise */
+
+static void on_fault(int signal, siginfo_t *info, void *context) {
+    const mcontext_t *m = &((const ucontext_t *)context)->uc_mcontext;
+#if defined(__x86_64__)
+    um_os_fault fault = {.pc = (uintptr_t)m->gregs[REG_RIP],
+                         .frame = (uintptr_t)m->gregs[REG_RBP],
+                         .access = m->gregs[REG_ERR] & 2 ? UM_OS_WRITE : UM_OS_READ};
+#else
+    um_os_fault fault = {.pc = m->pc, .frame = m->regs[29], .access = UM_OS_ACCESS};
+#endif
+    fault.address = (uintptr_t)info->si_addr;
+    fault_handler(&fault);
+    (void)sigaction(signal, &fault_before, NULL); /* the instruction runs again, and its fault goes there */
+}
+
+int um_os_catch_faults(void (*handler)(const um_os_fault *fault)) {
+    struct sigaction ours = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER};
+    fault_handler = handler;
+    if (sigaction(SIGSEGV, NULL, &fault_before) != 0)
+        return errno;
+    return sigaction(SIGSEGV, &ours, NULL) == 0 ? 0 : errno;
 }
 
 int um_os_write(int fd, const char *bytes, size_t n) {

@@ -39,6 +39,8 @@ UM_HIDDEN int um_os_unmap(uintptr_t at, size_t bytes);
 UM_HIDDEN int um_os_purge(uintptr_t at, size_t bytes);
 /* Puts pages into memory, where they stay (mlock). ENOMEM, EPERM: the process may not lock so much. */
 UM_HIDDEN int um_os_lock(uintptr_t at, size_t bytes);
+/* Takes access to pages away, or gives it back; contents stay. */
+UM_HIDDEN int um_os_protect(uintptr_t at, size_t bytes, bool access);
 /* Moves pages without copying; [to, to + bytes) is replaced, [from, from + bytes) is unmapped after. */
 UM_HIDDEN int um_os_move(uintptr_t from, size_t bytes, uintptr_t to);
 /* Advice only: failure is harmless. */
@@ -49,6 +51,18 @@ UM_HIDDEN uint64_t um_os_now_ms(void);
 UM_HIDDEN uint32_t um_os_pid(void);
 UM_HIDDEN uint32_t um_os_tid(void);
 UM_HIDDEN bool um_os_secure(void); /* AT_SECURE */
+
+/* Random bits from the kernel; where it has none yet or refuses, from the auxiliary vector and the clock. */
+UM_HIDDEN uint64_t um_os_random(void);
+/* Whether the eight bytes there can be read now. */
+UM_HIDDEN bool um_os_readable(uintptr_t at);
+/* What the program did when it met memory without access. */
+typedef struct um_os_fault {
+    uintptr_t address, pc, frame; /* frame: the frame pointer's register, which may hold anything */
+    enum { UM_OS_ACCESS, UM_OS_READ, UM_OS_WRITE } access;
+} um_os_fault;
+/* Calls `handler` at each SIGSEGV; where it returns, what the signal did before happens. */
+UM_HIDDEN int um_os_catch_faults(void (*handler)(const um_os_fault *fault));
 
 /* Writes all bytes, retrying EINTR. */
 UM_HIDDEN int um_os_write(int fd, const char *bytes, size_t n);

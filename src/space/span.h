@@ -13,14 +13,18 @@
 #define UM_ID_SHARED  ((uintptr_t)1) /* the heap of threads past their exit */
 
 typedef enum um_span_kind {
-    UM_SPAN_NONE = 0,  /* inside a span, or never opened */
-    UM_SPAN_FREE,      /* head of a free span: state tells which */
-    UM_SPAN_FREE_TAIL, /* last slot of a free span of two or more: `slots` leads back to its head */
-    UM_SPAN_BUSY,      /* being purged, moved or opened: nobody may merge with it */
-    UM_SPAN_SLAB,      /* one slot cut into equal blocks */
-    UM_SPAN_LARGE,     /* one block */
-    UM_SPAN_CACHED,    /* a large span that a thread keeps for reuse */
-    UM_SPAN_META,      /* the allocator's own records */
+    UM_SPAN_NONE = 0,   /* inside a span, or never opened */
+    UM_SPAN_FREE,       /* head of a free span: state tells which */
+    UM_SPAN_FREE_TAIL,  /* last slot of a free span of two or more: `slots` leads back to its head */
+    UM_SPAN_BUSY,       /* being purged, moved or opened: nobody may merge with it */
+    UM_SPAN_SLAB,       /* one slot cut into equal blocks */
+    UM_SPAN_LARGE,      /* one block */
+    UM_SPAN_CACHED,     /* a large span that a thread keeps for reuse */
+    UM_SPAN_META,       /* the allocator's own records */
+    UM_SPAN_HARD,       /* of the hardened allocator, as all that follow: a slab */
+    UM_SPAN_HARD_LARGE, /* one block between pages without access */
+    UM_SPAN_HARD_FREED, /* such a one, freed */
+    UM_SPAN_HARD_POOL,  /* pages that blocks have to themselves; each slot's record says so */
 } um_span_kind;
 
 typedef enum um_span_state {
@@ -73,7 +77,7 @@ typedef struct um_span {
         um_home home;
         struct {
             UM_HOME_FIELDS
-            uint8_t state;     /* free: um_span_state */
+            uint8_t state;     /* free, or a hardened block that rests: um_span_state */
             uint8_t moved;     /* large: its pages came by mremap, so its mapping merges with no neighbour */
             uint8_t listed;    /* slab: on the list of orphans with free blocks; orphan lock */
             uint16_t capacity; /* slab: blocks that fit */
@@ -83,7 +87,10 @@ typedef struct um_span {
     uint32_t slots; /* length; in a tail of a free span too */
     uint16_t wake;  /* slab: local frees after which a full one is worth using again; const while a slab */
     uint8_t full;   /* slab: all its blocks were cut, so its memory counts as used (um_space_note_full) */
-    uint8_t cut;    /* large: its end was given back; not cached when freed, so that the two join again */
+    union {
+        uint8_t cut; /* large: its end was given back; not cached when freed, so that the two join again */
+        uint8_t guarded; /* hardened, large: there are pages without access */
+    };
     struct um_span *next, *prev; /* heap's queue, orphan list, or the space's bin */
     union {
         struct {
@@ -99,14 +106,17 @@ typedef struct um_span {
                                  thread can only find its own id there if it wrote it */
     _Atomic(uint64_t) remote;              /* slab: see slab/remote.h */
     _Atomic(struct um_heap *) heap;
-    struct um_span *pending_next; /* slab: written by the holder of its PENDING token */
-    uint32_t block_bytes;         /* slab: const while a slab */
-    uint32_t reciprocal;          /* slab: 2^32 / block_bytes, rounded up; const while a slab */
-    uint8_t class_id;             /* slab: const while a slab */
-    _Atomic(uint8_t) kind;        /* um_span_kind. Relaxed: read with a pointer to a block, which orders it */
-    uint8_t node;                 /* const after the slot was opened */
-    uint8_t transit;              /* slab: blocks a remote thread may batch */
-    uint8_t kept; /* free and dirty: not to be purged by age, so on the list of these instead */
+    union {
+        struct um_span *pending_next; /* slab: written by the holder of its PENDING token */
+        void *hard; /* hardened: its record of the slab, or the large block; see hard/internal.h */
+    };
+    uint32_t block_bytes;  /* slab: const while a slab */
+    uint32_t reciprocal;   /* slab: 2^32 / block_bytes, rounded up; const while a slab */
+    uint8_t class_id;      /* slab: const while a slab */
+    _Atomic(uint8_t) kind; /* um_span_kind. Relaxed: read with a pointer to a block, which orders it */
+    uint8_t node;          /* const after the slot was opened */
+    uint8_t transit;       /* slab: blocks a remote thread may batch */
+    uint8_t kept;          /* free and dirty: not to be purged by age, so on the list of these instead */
     size_t bytes; /* large: usable bytes; free: bytes that may be in memory; slab: such bytes from an earlier
                      use */
     uint64_t freed_ms; /* free and dirty: when */

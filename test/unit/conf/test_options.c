@@ -344,6 +344,7 @@ Test(options, text_dump_shows_value_and_source) {
                                             "  UMALLOC_DIRTY_MAX       environment  1536K\n"
                                             "  UMALLOC_THREAD_CACHE    environment  1M\n"
                                             "  UMALLOC_LIMIT           default      0\n"
+                                            "  UMALLOC_HARDEN          default      off\n"
                                             "  UMALLOC_HUGEPAGES       default      auto\n"
                                             "  UMALLOC_NUMA            default      local\n"
                                             "  UMALLOC_NUMA_STRICT     default      off\n"

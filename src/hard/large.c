@@ -1,0 +1,242 @@
+/* Large blocks: a span each. Its first pages and its last have no access, and the block ends where those
+   begin, as near as its alignment allows; what is left of the block's pages before and behind it is 0, but
+   for the seal, and checked. How many pages go before is random. A freed block loses its memory and its
+   addresses stay without access for a while, so that each later use is a fault. A block aligned to a slot or
+   more starts its span: the end of the neighbour before it is its guard. */
+#include "hard/internal.h"
+#include "conf/counters.h"
+#include "os/os.h"
+#include "space/place.h"
+#include "space/space.h"
+
+#define BYTES_MAX  ((size_t)1 << 46)
+#define SCAN_SLOTS ((size_t)1 << 20) /* in a fault's explanation: 64 GiB */
+#define MAPPINGS   4u                /* that a block between guards costs, where its neighbours have none */
+#define QUEUE_MAX  256u
+
+um_lock um_hard_large_lock; /* rank: after the shards' */
+
+/* Under the lock. */
+static um_span *resting[QUEUE_MAX];
+static uint32_t first, count;
+static size_t resting_bytes;
+static um_hard_random randomness;
+static uint64_t live_bytes, live_count;
+
+static size_t span_bytes(const um_span *s) {
+    return (size_t)s->slots << UM_SLOT_SHIFT;
+}
+
+/* Of the span: the pages of the block. */
+static char *pages_of(const um_span *s) {
+    return (char *)um_round_down((uintptr_t)s->hard, um_os_page_bytes);
+}
+
+static char *pages_end(const um_span *s) {
+    return (char *)um_round_up((uintptr_t)s->hard + um_max(s->bytes, 1), um_os_page_bytes);
+}
+
+/* Distance of the block from its span's start, less than a slot so that its address leads to the record. */
+static size_t offset_for(size_t bytes, size_t align) {
+    size_t page = um_os_page_bytes, lead = page < UM_SLOT_BYTES ? page : 0;
+    if (align >= UM_SLOT_BYTES)
+        return 0;
+    if (align > page)
+        return align;
+    if (lead) {
+        um_lock_take(&um_hard_large_lock);
+        lead *= 1 + um_hard_below(&randomness, (uint32_t)um_min(UM_SLOT_BYTES / page / 2, 8));
+        um_lock_drop(&um_hard_large_lock);
+    }
+    return lead + (um_round_up(bytes, page) - um_round_up(bytes, align));
+}
+
+/* Without it the seal and the zeros are left. */
+static void forbid_around(um_span *s) {
+    char *start = um_span_start(s), *from = pages_of(s), *to = pages_end(s);
+    s->guarded = um_hard_guards_take(MAPPINGS);
+    if (!s->guarded)
+        return;
+    if (from > start)
+        (void)um_os_protect((uintptr_t)start, (size_t)(from - start), false);
+    (void)um_os_protect((uintptr_t)to, (size_t)(start + span_bytes(s) - to), false);
+}
+
+void *um_hard_large_alloc(size_t bytes, size_t align, uint8_t tag) {
+    size_t offset, slots, page = um_os_page_bytes;
+    bool zeroed = true;
+    um_span *s;
+    char *p;
+    if (bytes > BYTES_MAX || align > BYTES_MAX)
+        return NULL;
+    offset = offset_for(bytes, align);
+    slots = (um_round_up(offset + bytes, page) + page + UM_SLOT_BYTES - 1) >> UM_SLOT_SHIFT;
+    s = um_space_alloc(um_place_here(), slots, um_max(1, align >> UM_SLOT_SHIFT), &zeroed);
+    if (!s)
+        return NULL;
+    p = um_span_start(s) + offset;
+    s->hard = p;
+    s->bytes = bytes;
+    s->class_id = tag;
+    if (!zeroed && um_os_purge((uintptr_t)um_span_start(s), span_bytes(s)) != 0)
+        __builtin_memset(um_span_start(s), 0, span_bytes(s));
+    um_hard_seal(p, bytes, (size_t)(pages_end(s) - p) - bytes);
+    forbid_around(s);
+    um_lock_take(&um_hard_large_lock);
+    live_bytes += bytes;
+    live_count++;
+    um_span_set_kind(s, UM_SPAN_HARD_LARGE);
+    um_lock_drop(&um_hard_large_lock);
+    UM_COUNT_ADD(large_allocs, 1);
+    return p;
+}
+
+static um_hard_finding check_around(const um_span *s) {
+    const char *p = s->hard, *from = pages_of(s);
+    if (!um_hard_sealed(p, s->bytes, (size_t)(pages_end(s) - p) - s->bytes))
+        return (um_hard_finding){"block was written beyond its end", p, s->bytes,
+                                 "the seal behind it is broken"};
+    if (!um_hard_is_zero(from, (size_t)(p - from)))
+        return (um_hard_finding){"block was written before its start", p, s->bytes, NULL};
+    return um_hard_fine();
+}
+
+/* The oldest, if more than that rest. */
+static um_span *leave_locked(uint32_t keep, size_t keep_bytes) {
+    um_span *s = resting[first];
+    if (count <= keep && resting_bytes <= keep_bytes)
+        return NULL;
+    first = (first + 1) % QUEUE_MAX;
+    count--;
+    resting_bytes -= span_bytes(s);
+    return s;
+}
+
+static void give_back(um_span *s) {
+    s->moved =
+        um_os_protect((uintptr_t)um_span_start(s), span_bytes(s), true) != 0; /* then it is mapped anew */
+    if (s->guarded)
+        um_hard_guards_give(MAPPINGS);
+    um_space_free(s, s->state == UM_DIRTY ? span_bytes(s) : 0);
+}
+
+/* Ends the rest of the oldest until no more than that are left. */
+static void shorten(uint32_t keep, size_t keep_bytes) {
+    um_span *out;
+    do {
+        um_lock_take(&um_hard_large_lock);
+        out = leave_locked(keep, keep_bytes);
+        um_lock_drop(&um_hard_large_lock);
+        if (out)
+            give_back(out);
+    } while (out);
+}
+
+static void rest(um_span *s) {
+    uintptr_t start = (uintptr_t)um_span_start(s);
+    um_span *out;
+    s->state = UM_DIRTY;
+    if (!s->guarded)
+        s->guarded = um_hard_guards_take(MAPPINGS);
+    /* Where mappings are scarce it stays accessible and reads as zero. */
+    if (s->guarded ? um_hard_forbid(start, span_bytes(s)) : um_os_purge(start, span_bytes(s)) == 0)
+        s->state = UM_CLEAN;
+    um_lock_take(&um_hard_large_lock);
+    out = leave_locked(um_hard_setting.large_queue - 1, SIZE_MAX); /* makes room */
+    resting[(first + count++) % QUEUE_MAX] = s;
+    resting_bytes += span_bytes(s);
+    um_lock_drop(&um_hard_large_lock);
+    if (out)
+        give_back(out);
+    shorten(um_hard_setting.large_queue, um_hard_setting.large_bytes);
+}
+
+void um_hard_large_flush(void) {
+    shorten(0, 0);
+}
+
+void um_hard_large_add_stats(um_stats *out) {
+    um_lock_take(&um_hard_large_lock);
+    out->large_live_bytes += live_bytes;
+    out->large_live_count += live_count;
+    out->allocated += live_bytes;
+    um_lock_drop(&um_hard_large_lock);
+}
+
+/* The caller holds the lock. */
+static um_hard_finding find_live(const um_span *s, const void *p, const char *what) {
+    if (um_span_kind_of(s) != UM_SPAN_HARD_LARGE)
+        return um_hard_not_live(what, p, 0, UM_HARD_FREE);
+    if (p != s->hard)
+        return (um_hard_finding){what, p, s->bytes, "not the start of the block"};
+    return um_hard_fine();
+}
+
+void um_hard_large_free(um_span *s, void *p, const um_hard_claim *claim) {
+    um_hard_finding f;
+    um_lock_take(&um_hard_large_lock);
+    f = find_live(s, p, claim->what);
+    if (!f.kind)
+        f = um_hard_judge(claim, p, s->bytes, s->class_id);
+    if (!f.kind)
+        f = check_around(s);
+    if (!f.kind) {
+        um_span_set_kind(s, UM_SPAN_HARD_FREED);
+        live_bytes -= s->bytes;
+        live_count--;
+    }
+    um_lock_drop(&um_hard_large_lock);
+    um_hard_say(&f);
+    UM_COUNT_ADD(large_frees, 1);
+    rest(s);
+}
+
+size_t um_hard_large_usable(const um_span *s, const void *p, const char *what) {
+    um_hard_finding f;
+    size_t bytes;
+    um_lock_take(&um_hard_large_lock);
+    f = find_live(s, p, what);
+    if (!f.kind)
+        f = check_around(s);
+    bytes = s->bytes;
+    um_lock_drop(&um_hard_large_lock);
+    um_hard_say(&f);
+    return bytes;
+}
+
+static void check_one(const um_span *s, void *found) {
+    um_hard_finding *f = found;
+    if (!f->kind && um_span_kind_of(s) == UM_SPAN_HARD_LARGE)
+        *f = check_around(s);
+}
+
+um_hard_finding um_hard_large_check_locked(void) {
+    um_hard_finding f = um_hard_fine();
+    for (unsigned node = 0; node < UM_NODES_MAX; node++)
+        um_space_each(node, check_one, &f);
+    return f;
+}
+
+um_hard_finding um_hard_large_explain(const um_span *s, uintptr_t address) {
+    for (size_t i = 0; um_span_kind_of(s) == UM_SPAN_NONE; i++) {
+        if (i == SCAN_SLOTS || um_span_index(s) == 0)
+            return um_hard_fine();
+        s--;
+    }
+    if (address - (uintptr_t)um_span_start(s) >= span_bytes(s))
+        return um_hard_fine();
+    if (um_span_kind_of(s) == UM_SPAN_HARD_FREED)
+        return (um_hard_finding){"use after free", s->hard, s->bytes, NULL};
+    if (um_span_kind_of(s) == UM_SPAN_HARD_LARGE)
+        return (um_hard_finding){"access out of bounds", s->hard, s->bytes, NULL};
+    if (um_span_kind_of(s) == UM_SPAN_HARD) {
+        const um_hard_slab *b = s->hard;
+        if (b->class_id == UM_HARD_EMPTY_CLASS)
+            return (um_hard_finding){"access out of bounds",
+                                     (void *)um_round_down(address, UM_HARD_ALIGN_MIN), 0,
+                                     "block of no bytes"};
+        return (um_hard_finding){"access out of bounds", (void *)address, 0,
+                                 "behind the last block of a slab"};
+    }
+    return um_hard_fine();
+}
