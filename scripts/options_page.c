@@ -108,6 +108,11 @@ static void type_bytes(uint64_t def, uint64_t min, uint64_t max, const char *uni
     printf("\n- Unit: %s\n", unit);
 }
 
+static void type_auto_bytes(uint64_t def, uint64_t min, uint64_t max, const char *unit) {
+    type_bytes(def, min, max, unit);
+    printf("- Or: `auto`\n");
+}
+
 static void type_count(uint64_t def, uint64_t min, uint64_t max, const char *unit) {
     printf("- Type: number, without a suffix\n- Default: `%" PRIu64 "`\n", def);
     printf("- Range: `%" PRIu64 "` to `%" PRIu64 "`\n- Unit: %s\n", min, max, unit);
@@ -122,12 +127,13 @@ static void type_string(const char *def, uint64_t min, uint64_t max, const char 
     printf("- Length: %" PRIu64 " to %" PRIu64 " bytes\n", min, max);
 }
 
-#define TYPE_BOOL   type_bool
-#define TYPE_CHOICE type_choice
-#define TYPE_BYTES  type_bytes
-#define TYPE_COUNT  type_count
-#define TYPE_STRING type_string
-#define TYPE_NUMA   type_string
+#define TYPE_BOOL       type_bool
+#define TYPE_CHOICE     type_choice
+#define TYPE_BYTES      type_bytes
+#define TYPE_AUTO_BYTES type_auto_bytes
+#define TYPE_COUNT      type_count
+#define TYPE_STRING     type_string
+#define TYPE_NUMA       type_string
 
 int main(void) {
     fputs(head, stdout);

@@ -22,6 +22,7 @@
     X(large_cache_hits, "large allocations served by the thread cache")                                      \
     X(realloc_in_place, "large reallocations that grew or shrank in place")                                  \
     X(realloc_moved, "large reallocations moved by mremap")                                                  \
+    X(soft_limit_hits, "looks that found more memory in use than the soft limit")                            \
     X(failed_allocs, "allocations answered with NULL")                                                       \
     X(numa_migrations, "heaps that followed their thread to another node")                                   \
     X(numa_remote_spans, "spans taken from another node than the wanted one")                                \

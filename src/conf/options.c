@@ -10,6 +10,7 @@
 #define NAME_ROOM     16u /* longest NAME and its zero */
 #define TEXT_ROOM     32u /* longest list of choices and its zero */
 #define SHOWN_COLUMNS 80u /* of a value or a name in a complaint */
+#define AUTO          "auto"
 #define BOOL_CHOICES  "0|1|on|off|yes|no|true|false"
 #define NOT_A_CHOICE  (~0u)
 
@@ -17,6 +18,7 @@ typedef enum option_kind {
     KIND_BOOL,
     KIND_CHOICE,
     KIND_BYTES,
+    KIND_AUTO_BYTES,
     KIND_COUNT,
     KIND_STRING,
     KIND_NUMA
@@ -34,6 +36,7 @@ typedef struct option_row {
 #define ROW_BOOL(d, lo, hi)   .def = (d), .min = (lo), .max = (hi), .text = ""
 #define ROW_CHOICE(d, lo, hi) .def = (d), .min = 0, .max = 0, .text = lo
 #define ROW_BYTES(d, lo, hi)  .def = (d), .min = (lo), .max = (hi), .text = ""
+#define ROW_AUTO_BYTES        ROW_BYTES
 #define ROW_COUNT(d, lo, hi)  .def = (d), .min = (lo), .max = (hi), .text = ""
 #define ROW_STRING(d, lo, hi) .def = 0, .min = (lo), .max = (hi), .text = d
 #define ROW_NUMA              ROW_STRING
@@ -125,6 +128,7 @@ static uint64_t number_of(const option_row *row) {
     case KIND_CHOICE:
         return (uint64_t) * (const int *)field;
     case KIND_BYTES:
+    case KIND_AUTO_BYTES:
     case KIND_COUNT:
         return *(const uint64_t *)field;
     case KIND_STRING:
@@ -144,6 +148,7 @@ static void set_number(const option_row *row, uint64_t v) {
         *(int *)field = (int)v;
         break;
     case KIND_BYTES:
+    case KIND_AUTO_BYTES:
     case KIND_COUNT:
         *(uint64_t *)field = v;
         break;
@@ -169,6 +174,7 @@ static void set_string(const option_row *row, const char *s) {
 #define ROOM_BOOL(max)   0
 #define ROOM_CHOICE(max) 0
 #define ROOM_BYTES(max)  0
+#define ROOM_AUTO_BYTES  ROOM_BYTES
 #define ROOM_COUNT(max)  0
 #define ROOM_STRING(max) ((max) + 1)
 #define ROOM_NUMA        ROOM_STRING
@@ -244,9 +250,15 @@ static bool parse_value(const option_row *row, const char *value) {
         if (v == NOT_A_CHOICE)
             return false;
         break;
+    case KIND_AUTO_BYTES:
+        if (is_word(value, AUTO, sizeof AUTO - 1)) {
+            v = UM_OPTION_AUTO;
+            break;
+        }
+        __attribute__((fallthrough));
     case KIND_BYTES:
     case KIND_COUNT:
-        if (!parse_number(value, row->kind == KIND_BYTES, &v) || v < row->min || v > row->max)
+        if (!parse_number(value, row->kind != KIND_COUNT, &v) || v < row->min || v > row->max)
             return false;
         break;
     case KIND_STRING:
@@ -292,6 +304,12 @@ static void say_value(um_text *t, const option_row *row, uint64_t v, const char 
     case KIND_CHOICE:
         say_choice(t, row->text, v);
         break;
+    case KIND_AUTO_BYTES:
+        if (v == UM_OPTION_AUTO) {
+            um_text_str(t, AUTO);
+            break;
+        }
+        __attribute__((fallthrough));
     case KIND_BYTES:
         say_size(t, v);
         break;
@@ -314,6 +332,9 @@ static void say_accepted(um_text *t, const option_row *row) {
         um_text_str(t, "one of ");
         um_text_str(t, row->kind == KIND_BOOL ? BOOL_CHOICES : row->text);
         break;
+    case KIND_AUTO_BYTES:
+        um_text_str(t, AUTO " or ");
+        __attribute__((fallthrough));
     case KIND_BYTES:
         um_text_str(t, "a size from ");
         say_size(t, row->min);
@@ -518,6 +539,12 @@ static void json_value(um_text *t, const option_row *row) {
         say_choice(t, row->text, v);
         um_text_char(t, '"');
         break;
+    case KIND_AUTO_BYTES:
+        if (v == UM_OPTION_AUTO) {
+            um_text_str(t, "\"" AUTO "\"");
+            break;
+        }
+        __attribute__((fallthrough));
     case KIND_BYTES:
     case KIND_COUNT:
         um_text_u64(t, v);

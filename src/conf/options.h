@@ -17,6 +17,8 @@ typedef enum um_hugepages_mode {
 
 typedef enum um_harden_level { UM_HARDEN_OFF, UM_HARDEN_ON, UM_HARDEN_FULL } um_harden_level;
 
+#define UM_OPTION_AUTO UINT64_MAX
+
 #define UM_STATS_CHOICES     "off|text|json"
 #define UM_HUGEPAGES_CHOICES "auto|off|thp|always"
 #define UM_HARDEN_CHOICES    "off|on|full"
@@ -25,8 +27,8 @@ typedef enum um_harden_level { UM_HARDEN_OFF, UM_HARDEN_ON, UM_HARDEN_FULL } um_
    id: field of um_options.  NAME: the variable is UMALLOC_NAME.
    type: BOOL (0|1|on|off|yes|no|true|false), CHOICE (the min column holds the choices string, values count
    from 0 in its order), BYTES (K/M/G/T suffixes of 1024, optional trailing B or iB; case-insensitive), COUNT
-   (a plain number), STRING (min and max are lengths, unit says what the text is), NUMA (the same, and
-   um_numa_parse takes it).
+   (a plain number), AUTO_BYTES (BYTES, or the word auto: UM_OPTION_AUTO), STRING (min and max are lengths,
+   unit says what the text is), NUMA (the same, and um_numa_parse takes it).
    unit: for the page: bytes, ms, "" ...  stability: stable | evolving. */
 #define UM_OPTION_TABLE(X)                                                                                   \
     X(stats, STATS, CHOICE, UM_STATS_OFF, UM_STATS_CHOICES, 0, "", "stable",                                 \
@@ -51,6 +53,11 @@ typedef enum um_harden_level { UM_HARDEN_OFF, UM_HARDEN_ON, UM_HARDEN_FULL } um_
     X(limit, LIMIT, BYTES, 0, 0, 1ull << 46, "bytes", "stable",                                              \
       "Hard limit on memory in use or kept for reuse; beyond it malloc answers NULL and ENOMEM. 0 means "    \
       "none.")                                                                                               \
+    X(soft_limit, SOFT_LIMIT, AUTO_BYTES, 0, 0, 1ull << 46, "bytes", "evolving",                             \
+      "Soft limit on the same: beyond it freed memory goes back to the system as soon as may be, and "       \
+      "nothing "                                                                                             \
+      "fails. auto is 90% of the tightest memory limit of the control groups that the program starts in. 0 " \
+      "means none.")                                                                                         \
     X(harden, HARDEN, CHOICE, UM_HARDEN_OFF, UM_HARDEN_CHOICES, 0, "", "evolving",                           \
       "Serve from a hardened allocator that finds misuse and limits its harm, and costs time and memory; "   \
       "full checks most.")                                                                                   \
@@ -77,12 +84,13 @@ typedef enum um_harden_level { UM_HARDEN_OFF, UM_HARDEN_ON, UM_HARDEN_FULL } um_
    complained about. */
 #define UM_NAME_OF_SCRIPTS "LIB"
 
-#define UM_TYPE_BOOL   bool
-#define UM_TYPE_CHOICE int
-#define UM_TYPE_BYTES  uint64_t
-#define UM_TYPE_COUNT  uint64_t
-#define UM_TYPE_STRING const char *
-#define UM_TYPE_NUMA   const char *
+#define UM_TYPE_BOOL       bool
+#define UM_TYPE_CHOICE     int
+#define UM_TYPE_BYTES      uint64_t
+#define UM_TYPE_AUTO_BYTES uint64_t
+#define UM_TYPE_COUNT      uint64_t
+#define UM_TYPE_STRING     const char *
+#define UM_TYPE_NUMA       const char *
 
 typedef struct um_options {
 #define X(id, NAME, type, def, min, max, unit, stability, help) UM_TYPE_##type id;

@@ -97,6 +97,8 @@ static void apply_options(void) {
     um_space_setting.decay_ms = um_option.decay_ms;
     um_space_setting.dirty_max = um_option.dirty_max;
     um_space_setting.limit_bytes = um_option.limit;
+    um_space_setting.soft_limit_bytes =
+        um_option.soft_limit == UM_OPTION_AUTO ? um_os_memory_limit() / 10 * 9 : um_option.soft_limit;
     um_space_setting.hugepages = um_option.hugepages;
     um_space_setting.lock = um_option.lock;
     um_space_setting.rigid = um_option.lock || um_option.prefault || um_option.prefault_thread;

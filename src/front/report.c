@@ -144,6 +144,8 @@ static void text_activity(um_text *t, const um_stats *s) {
     text_count(t, "", c->slabs_adopted, " adopted\n");
     text_label(t, "failed allocs");
     text_count(t, "", c->failed_allocs, "\n");
+    text_label(t, "soft limit");
+    text_count(t, "exceeded at ", c->soft_limit_hits, " looks\n");
 }
 
 static void text_right(um_text *t, const char *s, unsigned width) {

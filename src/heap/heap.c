@@ -20,6 +20,7 @@
 #define KEEPER_BYTES   8192u
 #define TICK_EVERY     16u
 #define FLUSH_EVERY    256u
+#define PRESSED_EVERY  32u  /* beyond the soft limit */
 #define YOUNG_TICKS    512u /* a heap that had fewer is looked through whenever it grows */
 #define PATROL_CLASSES 8u
 #define MOVE_TICKS     16384u
@@ -152,20 +153,31 @@ static void release_idle(um_heap *h) {
     h->empty_low = h->empty_bytes;
 }
 
+/* The soft limit is exceeded: nothing is kept. */
+static UM_COLD void relieve(um_heap *h) {
+    UM_COUNT_ADD(soft_limit_hits, 1);
+    um_heap_flush_empty(h);
+    um_large_flush(h);
+    um_space_relieve();
+}
+
 static UM_NOINLINE void tick_due(um_heap *h) {
     uint64_t now, seen = atomic_load_explicit(&h->seen_ms, memory_order_relaxed); /* our own store */
-    bool away;
+    bool away, pressed = um_space_excess() != 0;
     if (!h->armed && um_space_uneasy())
         arm(h);
     now = um_space_tick();
     away = now - seen >= um_space_setting.decay_ms;
     atomic_store_explicit(&h->seen_ms, now, memory_order_relaxed); /* hint */
     um_stranded_purge(now);
-    if (away || h->ticks - h->flushed_at >= FLUSH_EVERY) {
+    if (away || h->ticks - h->flushed_at >= (pressed ? PRESSED_EVERY : FLUSH_EVERY)) {
         h->flushed_at = h->ticks;
         um_remote_flush(h);
-        um_cache_flush_all(h, !away);
-        release_idle(h);
+        um_cache_flush_all(h, !away && !pressed);
+        if (pressed)
+            relieve(h);
+        else
+            release_idle(h);
         um_heap_patrol(h, PATROL_CLASSES);
         if (away)
             um_space_trim_idle(); /* what has just come back lay unused for that long */

@@ -79,6 +79,8 @@ UM_HIDDEN void um_os_close(int fd);
 UM_HIDDEN int um_os_file_id(int fd, uint64_t id[2]);
 /* Resident bytes of the process as the kernel counts them (/proc/self/statm), 0 if unreadable. */
 UM_HIDDEN size_t um_os_resident(void);
+/* Bytes: the tightest memory limit of the process's control groups; 0: none that can be read. */
+UM_HIDDEN uint64_t um_os_memory_limit(void);
 /* Base name of the program, from AT_EXECFN; never NULL. */
 UM_HIDDEN const char *um_os_program(void);
 

@@ -16,7 +16,7 @@ typedef struct um_space {
     um_lock lock;
     size_t first_slot;                   /* first ever opened */
     size_t open_slot, region_end;        /* fresh memory comes from here */
-    size_t opened_slots, unmapped_slots; /* ever opened; of them given back with their addresses */
+    size_t opened_slots, unmapped_slots; /* opened and not lost; of them given back with their addresses */
     size_t active_slots, dirty_bytes;
     size_t run_slots;           /* of the active ones, those in spans of more than one */
     _Atomic(size_t) full_slots; /* active one-slot spans in use to their end; relaxed, no lock: a hint */

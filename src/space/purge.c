@@ -32,7 +32,13 @@ uint64_t um_space_read_clock(void) {
     return now;
 }
 
-size_t um_space_budget_locked(const um_space *sp) {
+size_t um_space_excess(void) {
+    size_t used = atomic_load_explicit(&um_space_footprint, memory_order_relaxed); /* hint */
+    uint64_t limit = um_space_setting.soft_limit_bytes;
+    return um_unlikely(limit != 0) && used > limit ? used - limit : 0;
+}
+
+static size_t usual_budget_locked(const um_space *sp) {
     size_t active = sp->active_slots << UM_SLOT_SHIFT;
     size_t peak = um_max(sp->peak_now, sp->peak_before);
     if (um_space_setting.decay_ms == 0)
@@ -40,6 +46,12 @@ size_t um_space_budget_locked(const um_space *sp) {
     if (um_space_setting.dirty_max)
         return um_space_setting.dirty_max;
     return um_max(um_max(BUDGET_FLOOR, peak / SPARE_PART), peak - um_min(active, peak));
+}
+
+size_t um_space_budget_locked(const um_space *sp) {
+    size_t excess = um_min(um_space_excess(), sp->dirty_bytes);
+    size_t usual = usual_budget_locked(sp);
+    return excess ? um_min(usual, sp->dirty_bytes - excess) : usual;
 }
 
 bool um_space_sparse(size_t dirty_bytes, size_t slots) {
@@ -155,6 +167,17 @@ bool um_space_trim(size_t keep_bytes) {
     UM_EACH_SPACE(sp)
     any |= purge(sp, keep_bytes, 0, true);
     return any;
+}
+
+void um_space_relieve(void) {
+    UM_EACH_SPACE(sp) {
+        size_t dirty, excess = um_space_excess();
+        um_lock_take(&sp->lock);
+        dirty = sp->dirty_bytes;
+        um_lock_drop(&sp->lock);
+        if (excess)
+            (void)purge(sp, dirty - um_min(dirty, excess), 0, true);
+    }
 }
 
 /* Programs that start and end threads all the time want the memory again that the last ones left: what was

@@ -305,7 +305,8 @@ static um_span *carve_locked(um_space *sp, um_span_state state, size_t slots, si
     return um_space_cut_locked(sp, s, skip_to(s, align), slots);
 }
 
-/* Addresses given back are mapped again. Those that somebody took meanwhile are lost to us. */
+/* Addresses given back are mapped again. Those that somebody took meanwhile are lost: as if never
+   opened. */
 static um_span *carve_unmapped_locked(um_space *sp, size_t slots, size_t align) {
     um_span *s;
     while ((s = carve_locked(sp, UM_UNMAPPED, slots, align)) != NULL) {
@@ -316,6 +317,8 @@ static um_span *carve_unmapped_locked(um_space *sp, size_t slots, size_t align) 
             um_space_insert_locked(sp, s, UM_UNMAPPED, 0);
             return NULL;
         }
+        um_span_set_kind(s, UM_SPAN_NONE);
+        sp->opened_slots -= s->slots;
     }
     return NULL;
 }
@@ -420,14 +423,18 @@ int um_space_purge_part(void *at, size_t bytes) {
     return um_space_setting.rigid ? EBUSY : um_os_purge((uintptr_t)at, bytes);
 }
 
-/* Replaces a span's memory; the mapping is a new one, so what was told of it is told again. */
-static int map_anew(um_space *sp, const um_span *s) {
-    int err = um_os_remap_zero((uintptr_t)um_span_start(s), (size_t)s->slots << UM_SLOT_SHIFT);
-    if (err)
-        return err;
-    um_place_bind(s->node, (uintptr_t)um_span_start(s), (size_t)s->slots << UM_SLOT_SHIFT);
-    um_huge_renewed(sp, s);
-    return 0;
+/* Fresh memory for a range whose mapping may be in pieces; the mapping is a new one, so what was told of it
+   is told again. Where the kernel refuses, nobody knows which of the old pieces it has unmapped: all go, or
+   all are there and are purged. */
+static um_span_state map_anew(um_space *sp, const um_span *s) {
+    uintptr_t at = (uintptr_t)um_span_start(s);
+    size_t bytes = (size_t)s->slots << UM_SLOT_SHIFT;
+    if (um_os_remap_zero(at, bytes) == 0) {
+        um_place_bind(s->node, at, bytes);
+        um_huge_renewed(sp, s);
+        return UM_CLEAN;
+    }
+    return um_os_unmap(at, bytes) != 0 && um_os_purge(at, bytes) == 0 ? UM_CLEAN : UM_UNMAPPED;
 }
 
 void um_space_free(um_span *s, size_t dirty_bytes) {
@@ -437,7 +444,7 @@ void um_space_free(um_span *s, size_t dirty_bytes) {
     um_span_state state = dirty_bytes ? UM_DIRTY : UM_CLEAN;
     um_space_read_clock();
     if (s->moved)
-        state = map_anew(sp, s) == 0 ? UM_CLEAN : UM_UNMAPPED;
+        state = map_anew(sp, s);
     else if (um_space_sparse(dirty_bytes, slots) &&
              um_space_purge_part(um_span_start(s), slots << UM_SLOT_SHIFT) == 0)
         state = UM_CLEAN;
@@ -527,7 +534,7 @@ um_span *um_space_move(um_span *s, size_t new_slots, size_t used_bytes) {
     um_space *sp = &um_spaces[s->node];
     uintptr_t from = (uintptr_t)um_span_start(s);
     um_span *t;
-    bool whole;
+    um_span_state state;
     if (new_slots > SLOTS_MAX || um_place.strict || um_space_setting.rigid ||
         !(t = alloc_once(sp, new_slots, 1, true)))
         return NULL;
@@ -539,14 +546,11 @@ um_span *um_space_move(um_span *s, size_t new_slots, size_t used_bytes) {
         um_space_free(t, 0);
         return NULL;
     }
-    whole = map_anew(sp, s) == 0;
+    state = map_anew(sp, s);
     um_lock_take(&sp->lock);
     um_span_set_kind(s, UM_SPAN_BUSY);
     resize_active_locked(sp, s->slots, 0);
-    /* If the hole could not be filled, its end may still be mapped; mapping anew replaces that. */
-    if (!whole)
-        (void)um_os_unmap(from, (size_t)s->slots << UM_SLOT_SHIFT);
-    um_space_insert_locked(sp, s, whole ? UM_CLEAN : UM_UNMAPPED, 0);
+    um_space_insert_locked(sp, s, state, 0);
     um_lock_drop(&sp->lock);
     return t;
 }

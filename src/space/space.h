@@ -13,11 +13,12 @@
 /* Settings, from the options; before they are read the defaults hold. */
 typedef struct um_space_settings {
     uint64_t decay_ms;
-    uint64_t dirty_max;   /* 0: adaptive */
-    uint64_t limit_bytes; /* 0: none */
-    int hugepages;        /* um_hugepages_mode */
-    bool lock;            /* what is opened is locked */
-    bool rigid;           /* some memory must not be given back a page at a time: see pin.c */
+    uint64_t dirty_max;        /* 0: adaptive */
+    uint64_t limit_bytes;      /* 0: none */
+    uint64_t soft_limit_bytes; /* 0: none */
+    int hugepages;             /* um_hugepages_mode */
+    bool lock;                 /* what is opened is locked */
+    bool rigid;                /* some memory must not be given back a page at a time: see pin.c */
 } um_space_settings;
 extern UM_HIDDEN um_space_settings um_space_setting;
 
@@ -69,6 +70,12 @@ UM_INLINE void um_space_expect(size_t bytes) {
 UM_INLINE bool um_space_uneasy(void) {
     return atomic_load_explicit(&um_space_dirty, memory_order_relaxed) > UM_SPACE_UNEASY; /* hint */
 }
+
+/* Bytes in use and kept for reuse beyond the soft limit; 0: no limit, or not reached. A hint. */
+UM_HIDDEN size_t um_space_excess(void);
+/* Purges as much as that, though the kernel refused a moment ago, and of what is kept for its huge page too.
+ */
+UM_HIDDEN void um_space_relieve(void);
 
 /* Calls f for each span, under the space's lock. */
 UM_HIDDEN void um_space_each(unsigned node, void (*f)(const um_span *s, void *ctx), void *ctx);

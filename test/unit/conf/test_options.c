@@ -32,6 +32,7 @@ static unsigned bad;
 static void expect_defaults(void) {
 #define EXPECT_BOOL(a, b)                                       cr_expect_eq(a, b)
 #define EXPECT_CHOICE(a, b)                                     cr_expect_eq(a, b)
+#define EXPECT_AUTO_BYTES                                       EXPECT_BYTES
 #define EXPECT_BYTES(a, b)                                      cr_expect_eq(a, b)
 #define EXPECT_COUNT(a, b)                                      cr_expect_eq(a, b)
 #define EXPECT_STRING(a, b)                                     cr_expect_str_eq(a, b)
@@ -344,6 +345,7 @@ Test(options, text_dump_shows_value_and_source) {
                                             "  UMALLOC_DIRTY_MAX       environment  1536K\n"
                                             "  UMALLOC_THREAD_CACHE    environment  1M\n"
                                             "  UMALLOC_LIMIT           default      0\n"
+                                            "  UMALLOC_SOFT_LIMIT      default      0\n"
                                             "  UMALLOC_HARDEN          default      off\n"
                                             "  UMALLOC_HUGEPAGES       default      auto\n"
                                             "  UMALLOC_NUMA            default      local\n"
@@ -351,6 +353,23 @@ Test(options, text_dump_shows_value_and_source) {
                                             "  UMALLOC_PREFAULT        default      0\n"
                                             "  UMALLOC_PREFAULT_THREAD default      0\n"
                                             "  UMALLOC_LOCK            default      off\n");
+}
+
+Test(options, a_size_or_auto) {
+    load("UMALLOC_SOFT_LIMIT=Auto");
+    cr_expect_eq(um_option.soft_limit, UM_OPTION_AUTO);
+    um_text *t = memory_text_start(&out);
+    um_options_dump_text(t);
+    cr_expect(strstr(memory_text_end(&out), "  UMALLOC_SOFT_LIMIT      environment  auto\n"));
+    t = memory_text_start(&out);
+    um_options_dump_json(t);
+    cr_expect(
+        strstr(memory_text_end(&out), "\"soft_limit\": {\"value\": \"auto\", \"source\": \"environment\"}"));
+    load("UMALLOC_SOFT_LIMIT=3M");
+    cr_expect_eq(um_option.soft_limit, 3 * UM_MIB);
+    expect_complaint("UMALLOC_SOFT_LIMIT=much",
+                     "UMALLOC_SOFT_LIMIT=\"much\" is not auto or a size from 0 to 64T "
+                     "(suffixes K, M, G, T); using the default 0");
 }
 
 Test(options, json_dump_holds_every_option_with_its_type) {
