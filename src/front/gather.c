@@ -104,7 +104,7 @@ static __attribute__((no_sanitize("thread"))) void add_heap(um_heap *h, void *ct
     um_stats *out = ctx;
     if (!h->live)
         return;
-    out->threads += h->fork_gen == um_heap_fork_gen;
+    out->threads += h->fork_gen == um_heap_fork_gen && h->owner != UM_ID_NOBODY;
     out->counters.remote_frees += h->remote_frees;
     out->counters.remote_batches += h->remote_batches;
     out->counters.large_allocs += h->large_allocs;

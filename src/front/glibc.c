@@ -68,6 +68,7 @@ UM_EXPORT int malloc_trim(size_t pad) {
     um_heap *h = um_front_heap();
     if (h)
         um_heap_flush(h);
+    um_heap_retire_parked();
     if (um_hard_level) {
         um_hard_check();
         um_hard_flush();

@@ -28,7 +28,7 @@ static void thread_ends(void *round) {
     if (n < LAST_ROUND && pthread_setspecific(key, (void *)(n + 1)) == 0)
         return;
     if (um_tls.heap)
-        um_heap_exit(um_tls.heap);
+        um_heap_leave(um_tls.heap);
 }
 
 /* A thread that cannot be registered keeps its heap until the process ends; nothing else suffers. */

@@ -44,8 +44,9 @@ static void *alloc(size_t bytes, size_t align, bool *zeroed) {
     h = um_front_heap();
     if (um_likely(h != NULL)) {
         p = alloc_from(h, bytes, align, zeroed);
-        if (um_unlikely(!p)) { /* what this thread keeps for itself may be what is missing */
+        if (um_unlikely(!p)) { /* what this thread or an ended one keeps may be what is missing */
             um_heap_flush(h);
+            um_heap_retire_parked();
             p = alloc_from(h, bytes, align, zeroed);
         }
     } else {

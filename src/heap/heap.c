@@ -158,6 +158,8 @@ static UM_COLD void relieve(um_heap *h) {
     UM_COUNT_ADD(soft_limit_hits, 1);
     um_heap_flush_empty(h);
     um_large_flush(h);
+    if (h == um_tls.heap) /* not from within, of a heap that is being handed over */
+        um_heap_retire_parked();
     um_space_relieve();
 }
 
@@ -170,6 +172,7 @@ static UM_NOINLINE void tick_due(um_heap *h) {
     away = now - seen >= um_space_setting.decay_ms;
     atomic_store_explicit(&h->seen_ms, now, memory_order_relaxed); /* hint */
     um_stranded_purge(now);
+    um_heap_retire_due(now);
     if (away || h->ticks - h->flushed_at >= (pressed ? PRESSED_EVERY : FLUSH_EVERY)) {
         h->flushed_at = h->ticks;
         um_remote_flush(h);

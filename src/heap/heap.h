@@ -59,7 +59,7 @@ typedef struct um_out {
 } um_out;
 
 typedef struct um_heap {
-    uintptr_t owner;   /* thread id; const while live */
+    uintptr_t owner;   /* thread id; UM_ID_NOBODY: parked; registry lock */
     uint32_t fork_gen; /* um_heap_fork_gen when made: another value means the thread stayed in the parent */
     uint8_t node;      /* place (space/place.h) that it draws from */
     uint8_t astray;    /* looks in a row that found the thread on another node */
@@ -84,7 +84,8 @@ typedef struct um_heap {
     um_span *large[UM_LARGE_CACHE]; /* free large spans, oldest first */
     struct um_heap *next;           /* all heaps ever made; const after it was linked */
     struct um_heap *next_bucket;    /* registry lock */
-    struct um_heap *next_free;      /* registry lock */
+    struct um_heap *next_free;      /* registry lock; recycled, or parked */
+    size_t parked_bytes;            /* registry lock; the heap and its slabs, when it was parked */
     bool live;                      /* registry lock */
     _Atomic(uint64_t) seen_ms;      /* when the owner last looked at the clock. Relaxed: a hint */
     _Atomic(uint32_t) stranded;     /* slabs all of whose blocks came back from others. Relaxed: a hint */
@@ -269,6 +270,12 @@ UM_HIDDEN bool um_heap_is_first(const um_heap *h);
 UM_HIDDEN void um_heap_hand_over(um_heap *h);
 /* Hands over everything; the calling thread has no heap after. */
 UM_HIDDEN void um_heap_exit(um_heap *h);
+/* The same, but what is little stays together for the next thread. */
+UM_HIDDEN void um_heap_leave(um_heap *h);
+/* Hands over all parked heaps. */
+UM_HIDDEN void um_heap_retire_parked(void);
+/* Hands over a heap that was parked for the decay time, if there is one. */
+UM_HIDDEN void um_heap_retire_due(uint64_t now_ms);
 /* The heap for threads past their exit, locked by the caller of the two. */
 UM_HIDDEN um_heap *um_heap_shared_lock(void);
 UM_HIDDEN void um_heap_shared_unlock(void);

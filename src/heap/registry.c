@@ -1,9 +1,16 @@
 /* All heaps. Their memory is never given back (a thread may hold a stale pointer to a heap while it finds out
-   that the owner is gone), but they are recycled. After fork, heaps of threads that stayed in the parent are
+   that the owner is gone), but they are recycled.
+
+   A thread that ends with little parks its heap: slabs and all, for the next new thread to take over whole.
+   To the others a parked heap is that of an idle thread, but that nobody's id stands in its slabs. What is
+   parked for the decay time is handed over, slab by slab, as is at once what would make parked heaps hold
+   more than PARK_BYTES or a small part of all memory.
+
+   After fork, heaps of threads that stayed in the parent are
    told from live ones by their generation; the child touches none of them until it frees one of their blocks.
  */
 #include "heap/heap.h"
-#include "heap/queue.h"
+#include "os/os.h"
 #include "slab/remote.h"
 #include "space/space.h"
 
@@ -19,10 +26,16 @@ __thread um_tls_block um_tls __attribute__((tls_model("initial-exec"))) = {
 uint32_t um_heap_fork_gen;
 um_heap_folded um_heap_past;
 
-#define BUCKETS 256u /* few threads share one up to some hundreds */
+#define BUCKETS    256u /* few threads share one up to some hundreds */
+#define PARK_BYTES UM_MIB
+#define PARK_PART  32u
 
 static um_lock registry; /* rank: before the orphan lock */
 static um_heap *all, *free_heaps;
+static um_heap *parked;     /* by next_free, the last to come first */
+static size_t parked_bytes; /* in their slabs, when they were parked */
+static _Atomic(uint64_t) parked_due_ms =
+    UINT64_MAX;                    /* relaxed: a hint, and who sets it to never does the work */
 static um_heap *by_owner[BUCKETS]; /* live heaps */
 static um_heap first_heap;         /* the first thread's: no memory is needed to make it */
 static bool first_used;
@@ -30,14 +43,13 @@ static bool first_used;
 static um_heap shared_heap;
 static um_lock shared_lock; /* rank: first */
 
-static void open_heap(um_heap *h, uintptr_t owner) {
-    h->owner = owner;
+static void open_heap(um_heap *h) {
     h->fork_gen = um_heap_fork_gen;
     h->armed = false;
     h->node = (uint8_t)um_place_here();
     h->astray = 0;
     h->patience = UM_PATIENCE;
-    h->turn = (uint32_t)(owner >> 12); /* threads begin at different places */
+    h->turn = (uint32_t)(h->owner >> 12); /* threads begin at different places */
     h->moved_at = 0;
     h->keepers = 0;
     h->keep_bytes = UM_KEEP_FIRST;
@@ -99,9 +111,66 @@ static um_heap *make_heap(void) {
     return h;
 }
 
+static size_t own(um_span *s, uintptr_t owner) {
+    /* relaxed: only the owner compares it to an id */
+    atomic_store_explicit(&s->owner, owner, memory_order_relaxed);
+    return um_slab_touched(s);
+}
+
+static size_t own_queue(um_span *first, uintptr_t owner) {
+    size_t bytes = 0;
+    um_span *s = first;
+    if (s)
+        do {
+            bytes += own(s, owner);
+            s = s->next;
+        } while (s != first);
+    return bytes;
+}
+
+/* Puts the owner's id into every home of the heap. Returns the bytes that its slabs may have in memory. */
+static size_t own_all(um_heap *h, uintptr_t owner) {
+    size_t bytes = 0;
+    for (unsigned c = 0; c < UM_CLASSES; c++) {
+        um_bin *bin = &h->bins[c];
+        if (bin->current != &um_span_none)
+            bytes += own(bin->current, owner);
+        bytes += own_queue(bin->avail, owner) + own_queue(bin->full, owner);
+        if (bin->cache)
+            atomic_store_explicit(&bin->cache->owner, owner, memory_order_relaxed); /* likewise */
+    }
+    return bytes;
+}
+
+/* Under the registry's lock. */
+static um_heap *unpark(um_heap **at) {
+    um_heap *h = *at;
+    if (!h)
+        return NULL;
+    *at = h->next_free;
+    parked_bytes -= h->parked_bytes;
+    return h;
+}
+
+/* The place of the last one parked whose memory is where this thread runs. */
+static um_heap **parked_here(void) {
+    um_heap **at = &parked;
+    unsigned here = um_place_here();
+    while (*at && (*at)->node != here)
+        at = &(*at)->next_free;
+    return at;
+}
+
+/* Under the registry's lock. */
+static void enlist(um_heap *h, uintptr_t owner) {
+    h->owner = owner;
+    h->next_bucket = *bucket_of(owner);
+    *bucket_of(owner) = h;
+}
+
 um_heap *um_heap_get(void) {
     uintptr_t me = um_thread_id();
-    um_heap *h;
+    um_heap *h, *taken_over = NULL;
     if (um_tls.heap)
         return um_tls.heap;
     if (um_tls.exited)
@@ -113,16 +182,21 @@ um_heap *um_heap_get(void) {
     }
     h = find_heap(me);
     if (!h) {
-        h = make_heap();
-        if (h) {
-            open_heap(h, me);
-            h->next_bucket = *bucket_of(me);
-            *bucket_of(me) = h;
-        }
+        taken_over = unpark(parked_here());
+        h = taken_over ? taken_over : make_heap();
+        if (h)
+            enlist(h, me);
+        if (h && !taken_over)
+            open_heap(h);
     }
     um_lock_drop(&registry);
     if (!h)
         return NULL;
+    if (taken_over) {
+        (void)own_all(h, me);
+        h->astray = 0;
+        UM_COUNT_ADD(heaps_reused, 1);
+    }
     um_tls.heap = h;
     um_tls.out = h->out;
     um_heap_sync_tls(h);
@@ -173,13 +247,17 @@ static void fold(um_heap *h) {
     h->remote_frees = h->remote_batches = h->large_allocs = h->large_frees = h->large_hits = 0;
 }
 
-void um_heap_exit(um_heap *h) {
-    um_heap_flush(h);
+/* From here the thread takes the late paths. */
+static void forget_heap(void) {
     um_tls.heap = NULL;
     um_tls.out = um_out_none;
     um_tls.exited = 1;
     for (unsigned i = 0; i < UM_SMALL_BINS; i++)
         um_tls.bins[i] = &um_span_none.home;
+}
+
+/* The heap has been flushed, and no thread's bins show it. */
+static void retire(um_heap *h) {
     /* A2: whoever comes later finds the stack closed and leaves his blocks on the slab, which we take below.
      */
     um_heap_drain(h, atomic_exchange_explicit(&h->pending, UM_PENDING_CLOSED, memory_order_acq_rel));
@@ -187,12 +265,109 @@ void um_heap_exit(um_heap *h) {
     um_heap_hand_over(h);
     um_lock_take(&registry);
     fold(h);
-    forget_owner(h);
     h->live = false;
     h->next_free = free_heaps;
     free_heaps = h;
     um_lock_drop(&registry);
     um_space_trim_idle();
+}
+
+void um_heap_exit(um_heap *h) {
+    um_heap_flush(h);
+    forget_heap();
+    um_lock_take(&registry);
+    forget_owner(h);
+    um_lock_drop(&registry);
+    retire(h);
+}
+
+static size_t park_most(void) {
+    size_t all_bytes = atomic_load_explicit(&um_space_footprint, memory_order_relaxed); /* a counter */
+    if (um_space_setting.decay_ms == 0 || um_heap_cache_bytes == 0 || um_space_excess() != 0)
+        return 0;
+    return um_max(PARK_BYTES, all_bytes / PARK_PART);
+}
+
+/* False: there is no room. */
+static bool park_locked(um_heap *h, size_t bytes, uint64_t now) {
+    if (parked_bytes + bytes > park_most())
+        return false;
+    forget_owner(h);
+    h->owner = UM_ID_NOBODY;
+    h->parked_bytes = bytes;
+    parked_bytes += bytes;
+    atomic_store_explicit(&h->seen_ms, now, memory_order_relaxed); /* hint */
+    if (!parked)
+        atomic_store_explicit(&parked_due_ms, now + um_space_setting.decay_ms, memory_order_relaxed);
+    h->next_free = parked;
+    parked = h;
+    return true;
+}
+
+void um_heap_leave(um_heap *h) {
+    uint64_t now = um_os_now_ms();
+    size_t bytes;
+    bool is_parked;
+    um_remote_flush(h);
+    um_cache_flush_all(h, false);
+    um_heap_drain(h, atomic_exchange_explicit(&h->pending, NULL, memory_order_acquire)); /* A2 */
+    um_large_flush(h);
+    forget_heap();
+    bytes = sizeof *h + own_all(h, UM_ID_NOBODY);
+    um_lock_take(&registry);
+    is_parked = park_locked(h, bytes, now);
+    um_lock_drop(&registry);
+    if (!is_parked)
+        um_heap_exit(h);
+}
+
+/* The place of the oldest parked heap. */
+static um_heap **oldest_parked(void) {
+    um_heap **at = &parked;
+    while (*at && (*at)->next_free)
+        at = &(*at)->next_free;
+    return at;
+}
+
+/* Hands over the oldest parked heap if it was parked no later than at before_ms. */
+static bool retire_oldest(uint64_t before_ms) {
+    um_heap *h = NULL, **at;
+    um_lock_take(&registry);
+    at = oldest_parked();
+    if (*at && atomic_load_explicit(&(*at)->seen_ms, memory_order_relaxed) <= before_ms) /* under the lock */
+        h = unpark(at);
+    um_lock_drop(&registry);
+    if (!h)
+        return false;
+    um_heap_flush_empty(h);
+    retire(h);
+    return true;
+}
+
+void um_heap_retire_parked(void) {
+    while (retire_oldest(UINT64_MAX))
+        ;
+}
+
+static void plan_locked(void) {
+    const um_heap *h = *oldest_parked();
+    uint64_t due = UINT64_MAX;
+    if (h)
+        due = atomic_load_explicit(&h->seen_ms, memory_order_relaxed) + um_space_setting.decay_ms; /* hint */
+    atomic_store_explicit(&parked_due_ms, due, memory_order_relaxed);
+}
+
+/* One at a time, so that no slow path takes long; and not from within, for slabs that get empty tick. */
+void um_heap_retire_due(uint64_t now) {
+    uint64_t due = atomic_load_explicit(&parked_due_ms, memory_order_relaxed); /* hint */
+    if (um_likely(now < due) ||
+        !atomic_compare_exchange_strong_explicit(&parked_due_ms, &due, UINT64_MAX, memory_order_relaxed,
+                                                 memory_order_relaxed))
+        return;
+    (void)retire_oldest(now - um_space_setting.decay_ms);
+    um_lock_take(&registry);
+    plan_locked();
+    um_lock_drop(&registry);
 }
 
 bool um_heap_is_first(const um_heap *h) {
@@ -206,7 +381,8 @@ um_heap *um_heap_shared_lock(void) {
         if (um_space_init() == 0) {
             shared_heap.next = all;
             all = &shared_heap;
-            open_heap(&shared_heap, UM_ID_SHARED); /* no thread pointer: every free to it is a remote one */
+            shared_heap.owner = UM_ID_SHARED; /* no thread pointer: every free to it is a remote one */
+            open_heap(&shared_heap);
         }
         um_lock_drop(&registry);
     }
@@ -257,4 +433,6 @@ void um_heap_child_after_fork(void) {
     if (um_tls.heap)
         um_tls.heap->fork_gen = um_heap_fork_gen;
     shared_heap.fork_gen = um_heap_fork_gen;
+    for (um_heap *h = parked; h; h = h->next_free)
+        h->fork_gen = um_heap_fork_gen;
 }

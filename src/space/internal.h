@@ -56,8 +56,6 @@ UM_INLINE um_space *um_space_used_from(um_space *sp) {
 
 #define UM_EACH_SPACE(sp)                                                                                    \
     for (um_space *sp = um_space_used_from(um_spaces); sp; sp = um_space_used_from(sp + 1))
-/* Active and dirty bytes of all spaces. Relaxed: a counter. */
-extern UM_HIDDEN _Atomic(size_t) um_space_footprint;
 
 /* The last reading of the clock. Relaxed: a recent one will do. It is read outside of every lock, for
    somebody may have wrapped clock_gettime and allocate in it. */

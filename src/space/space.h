@@ -58,6 +58,8 @@ UM_HIDDEN uint64_t um_space_tick(void);
 UM_HIDDEN bool um_space_trim(size_t keep_bytes);
 /* A thread has ended: keeps no more than a quarter of what is active, for its demand may not come back. */
 UM_HIDDEN void um_space_trim_idle(void);
+/* Active and dirty bytes of all spaces. Relaxed: a counter. */
+extern UM_HIDDEN _Atomic(size_t) um_space_footprint;
 /* Dirty bytes of all spaces, and what um_space_expect added. Relaxed: a hint. */
 extern UM_HIDDEN _Atomic(size_t) um_space_dirty;
 #define UM_SPACE_UNEASY (8 * UM_MIB)

@@ -5,9 +5,10 @@
      adopt                           um_orphan_adopt                                    src/heap/orphan.c
      drain, became_empty, next_slab  um_heap_drain, became_empty, next_slab             src/heap/heap.c
      purge_slab, visitor             purge_slab, um_stranded_purge                      src/heap/stranded.c
-     leave                           um_heap_exit, open_heap                            src/heap/registry.c
+     leave, retire, live             um_heap_leave, um_heap_exit, retire, um_heap_get   src/heap/registry.c
 
-   Owners take slabs, hand blocks out, free some themselves, end, and live again on whatever heap is free. Freers
+   Owners take slabs, hand blocks out, free some themselves, end, and live again on whatever heap is free or, where
+   PARK is set, on a parked one, which an owner without a heap may also hand over. Freers
    take any block that is out and push it, each as a chain of its own. A list is the set of its blocks. What only the
    owner reads and writes shares a step with the next shared access. A loop around a compare-and-swap whose new value
    depends on nothing older than the value compared is one step. Memory is sequentially consistent here; the orders are
@@ -85,6 +86,7 @@ typedef word_t {
 slab_t slab[SLABS + 1];
 byte stack[HEAPS + 1];
 bit heap_free[HEAPS + 1];
+bit parked[HEAPS + 1];
 bit orphan_lock;
 
 /* A copy of the word, and the swap if the word still equals it. */
@@ -459,11 +461,15 @@ inline flush_empty() {
     empties = 0
 }
 
-/* um_heap_exit */
-inline leave() {
+/* um_heap_flush */
+inline flush() {
     atomic { at = stack[h]; stack[h] = 0 };
     drain();
-    atomic { list_empties; flush_empty() };
+    atomic { list_empties; flush_empty() }
+}
+
+/* retire, of a heap that was flushed */
+inline retire() {
 #ifdef BUG_NO_CLOSE
     atomic { at = stack[h]; stack[h] = 0 };
 #else
@@ -500,16 +506,51 @@ inline leave() {
     }
 }
 
+/* um_heap_exit; um_heap_leave, which may park the heap with all that it has */
+inline leave() {
+#ifdef PARK
+    if
+    :: true -> flush(); retire()
+    :: atomic { at = stack[h]; stack[h] = 0 };
+        drain();
+        atomic { parked[h] = 1; cur = 0; h = 0 }
+    fi
+#else
+    flush();
+    retire()
+#endif
+}
+
+#ifdef BUG_PARKED_TWICE
+#define unpark(i) h = i
+#else
+#define unpark(i) h = i; parked[i] = 0
+#endif
+
 /* um_heap_get, open_heap */
 inline live() {
     atomic {
         if
-        :: heap_free[1] -> h = 1
-        :: heap_free[2] -> h = 2
+        :: h == 0 && parked[1] -> unpark(1)
+        :: h == 0 && parked[2] -> unpark(2)
+        :: h == 0 && heap_free[1] -> h = 1; heap_free[1] = 0; stack[1] = 0
+        :: h == 0 && heap_free[2] -> h = 2; heap_free[2] = 0; stack[2] = 0
         fi;
-        heap_free[h] = 0;
-        stack[h] = 0
+        cur = (mine(1, CURRENT) -> 1 : (mine(SLABS, CURRENT) -> SLABS : 0))
     }
+}
+
+/* um_heap_retire_parked */
+inline retire_parked() {
+    atomic {
+        if
+        :: h == 0 && parked[1] -> unpark(1)
+        :: h == 0 && parked[2] -> unpark(2)
+        fi;
+        list_empties;
+        flush_empty()
+    };
+    retire()
 }
 
 proctype owner(byte ops; byte h) {
@@ -520,7 +561,8 @@ proctype owner(byte ops; byte h) {
     :: ops > 0 ->
         ops--;
         if
-        :: h == 0 -> live()
+        :: live()
+        :: retire_parked()
         :: h != 0 -> alloc()
         :: h != 0 -> free_here()
         :: h != 0 -> leave()

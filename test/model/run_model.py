@@ -19,6 +19,9 @@ TRUE_RUNS = {
     "two slabs": ["SLABS=2", "OPS=2", "FREES=1"],
     "a visitor of idle owners": ["SLABS=1", "OPS=3", "OPS2=2", "FREES=1", "VISITS=1"],
     "a busy owner": ["SLABS=1", "OPS=6", "OPS2=1", "FREES=1"],
+    "parked heaps": ["PARK", "SLABS=1", "OPS=3", "OPS2=2", "FREES=1"],
+    "parked heaps, two slabs": ["PARK", "SLABS=2", "OPS=2", "FREES=1"],
+    "parked heaps and a visitor": ["PARK", "SLABS=1", "OPS=2", "FREES=1", "VISITS=1"],
 }
 SMALL = TRUE_RUNS["one slab, two owners, two freers"]
 VISITED = TRUE_RUNS["a visitor of idle owners"]
@@ -32,6 +35,7 @@ BUG_RUNS = {
     "BUG_WRONG_STACK": SMALL,  # drain takes every slab on its stack for its own
     "BUG_PURGE_UNCLAIMED": VISITED,  # pages go while their blocks are on the word
     "BUG_ORPHAN_NOT_BUSY": VISITED,  # an exit forgets that the pages are under way
+    "BUG_PARKED_TWICE": TRUE_RUNS["parked heaps"],  # two threads take one parked heap
     "BUG_NO_EPOCH": SMALL,  # a word looks the same after the slab changed hands twice
 }
 

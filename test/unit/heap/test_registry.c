@@ -2,6 +2,8 @@
    those past their exit; and what a child of fork finds. */
 #include "heap_calls.h"
 
+#include "os/os.h"
+
 #include <sched.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -149,6 +151,128 @@ Test(registry, the_shared_heap_serves_those_past_their_exit) {
     cr_expect_leq(count_slabs().slabs, 1);
 }
 
+/* Parked heaps: they stay together for the next thread, and nobody's id stands in their slabs meanwhile. */
+enum { SOME = 40 };
+
+static void *left[SOME];
+
+static void *leave_some(void *arg) {
+    (void)arg;
+    for (int i = 0; i < SOME; i++)
+        cr_assert_not_null(left[i] = give(16u * (unsigned)(i + 1)));
+    heaps[0] = um_tls.heap;
+    um_heap_leave(um_tls.heap);
+    cr_expect(um_tls.exited && !um_tls.heap && um_tls.out == um_out_none);
+    return NULL;
+}
+
+static void *take_over(void *arg) {
+    um_heap *h = um_heap_get();
+    cr_expect_eq(h, heaps[0]);
+    cr_expect_eq(h->owner, um_thread_id());
+    check_heap(h);
+    for (int i = 0; i < SOME; i++)
+        take_back(left[i]);
+    cr_expect_eq(h->remote_frees, 0, "they were its own");
+    check_heap(h);
+    leave();
+    return arg;
+}
+
+Test(registry, the_next_thread_takes_a_parked_heap_over) {
+    cr_assert_not_null(um_heap_get());
+    run_thread(leave_some, NULL);
+    cr_expect_eq(heaps[0]->owner, UM_ID_NOBODY);
+    cr_expect(heaps[0]->live);
+    cr_expect_eq(count_slabs().orphans, 0);
+    for (int i = 0; i < SOME; i++)
+        cr_expect_eq(*um_home_owner(um_home_at(um_window_offset(left[i]))), UM_ID_NOBODY);
+    cr_expect_eq(um_count.slabs_orphaned, 0);
+    run_thread(take_over, NULL);
+    cr_expect_eq(count_slabs().slabs, 0);
+    cr_expect_eq(um_count.heaps_created, 2);
+}
+
+static void *find_all_back(void *arg) {
+    um_heap *h = um_heap_get();
+    cr_expect_eq(h, heaps[0]);
+    um_heap_flush(h);
+    check_heap(h);
+    leave();
+    return arg;
+}
+
+Test(registry, others_free_to_a_parked_heap) {
+    cr_assert_not_null(um_heap_get());
+    run_thread(leave_some, NULL);
+    for (int i = 0; i < SOME; i++)
+        take_back(left[i]);
+    um_remote_flush(um_tls.heap);
+    cr_expect_not_null(heaps[0]->pending);
+    run_thread(find_all_back, NULL);
+    cr_expect_eq(count_slabs().slabs, 0);
+    um_space_check();
+}
+
+Test(registry, parked_heaps_are_handed_over_in_time) {
+    uint64_t now = um_os_now_ms();
+    cr_assert_not_null(um_heap_get());
+    run_thread(leave_some, NULL);
+    um_heap_retire_due(now + um_space_setting.decay_ms / 2);
+    cr_expect(heaps[0]->live);
+    um_heap_retire_due(now + 2 * um_space_setting.decay_ms);
+    cr_expect_not(heaps[0]->live);
+    cr_expect_eq(heaps[0]->pending, UM_PENDING_CLOSED);
+    cr_expect_gt(count_slabs().orphans, 0);
+    cr_expect_eq(count_slabs().orphans, count_slabs().slabs);
+    run_thread(leave_some, NULL);
+    cr_expect(heaps[0]->live);
+    um_heap_retire_parked();
+    cr_expect_eq(count_slabs().orphans, count_slabs().slabs);
+}
+
+static void *leave_much(void *arg) {
+    for (int i = 0; i < 8 * SOME; i++)
+        cr_assert_not_null(give(32768));
+    return leave_some(arg);
+}
+
+Test(registry, what_is_much_is_not_parked) {
+    cr_assert_not_null(um_heap_get());
+    run_thread(leave_much, NULL);
+    cr_expect_not(heaps[0]->live);
+    cr_expect_eq(count_slabs().orphans, count_slabs().slabs);
+    um_space_setting.decay_ms = 0;
+    run_thread(leave_some, NULL);
+    cr_expect_not(heaps[0]->live);
+    cr_expect_eq(count_slabs().orphans, count_slabs().slabs);
+}
+
+static int child_with_a_parked_heap(void) {
+    um_lock_forker = um_thread_id();
+    um_heap_child_after_fork();
+    um_space_reset_locks();
+    um_lock_forker = 0;
+    run_thread(take_over, NULL);
+    return count_slabs().slabs == 0 ? 0 : 1;
+}
+
+Test(registry, a_child_of_fork_has_the_parked_heaps) {
+    int status;
+    cr_assert_not_null(um_heap_get());
+    run_thread(leave_some, NULL);
+    um_heap_lock_all();
+    um_space_lock_all();
+    pid_t child = fork();
+    if (child == 0)
+        _exit(child_with_a_parked_heap());
+    um_space_unlock_all();
+    um_heap_unlock_all();
+    cr_assert_eq(waitpid(child, &status, 0), child);
+    cr_expect(WIFEXITED(status) && WEXITSTATUS(status) == 0, "%#x", status);
+    run_thread(take_over, NULL);
+}
+
 static void *hold_some(void *arg) {
     void **p = arg;
     for (int i = 0; i < 100; i++)
@@ -226,13 +350,18 @@ static void *free_what_is_handed(void *arg) {
     return NULL;
 }
 
+static bool parks;
+
 static void *hand_over_and_leave(void *round) {
     cr_assert_not_null(um_heap_get());
     um_tls.heap->keep_bytes = UM_MIB; /* as after some work: slabs that get empty stay for a while */
     for (int i = 0; i < BLOCKS; i++)
         cr_assert_not_null(handed[i] = give(32768));
     handed_round = (int)(intptr_t)round;
-    leave();
+    if (parks)
+        um_heap_leave(um_tls.heap);
+    else
+        leave();
     return NULL;
 }
 
@@ -248,6 +377,25 @@ Test(registry, exit_and_remote_frees_at_once) {
     }
     pthread_join(freer, NULL);
     cr_expect_leq(um_count.heaps_created, 2);
+}
+
+/* Half of the threads take the last one's heap over, half find it handed over meanwhile. */
+Test(registry, parking_and_remote_frees_at_once) {
+    pthread_t freer;
+    parks = true;
+    cr_assert_eq(pthread_create(&freer, NULL, free_what_is_handed, NULL), 0);
+    for (int round = 1; round <= ROUNDS; round++) {
+        run_thread(hand_over_and_leave, (void *)(intptr_t)round);
+        if (round % 2)
+            um_heap_retire_parked();
+        while (freed_round < round)
+            sched_yield();
+    }
+    pthread_join(freer, NULL);
+    um_heap_retire_parked();
+    cr_expect_eq(count_slabs().slabs, 0);
+    um_space_check();
+    cr_expect_leq(um_count.heaps_created, 3);
 }
 
 /* The linker sends um_heap_exit's call of um_heap_flush here, so that frees arrive at its weakest moment:
