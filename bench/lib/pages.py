@@ -8,7 +8,7 @@ import counted
 import results
 import tables
 from case import GROUPS
-from pictures import pictures
+from pictures import PREDICTED, pictures
 from summary import Summary
 
 PAGE, README, SCALING = "docs/performance.md", "README.md", "docs/scaling.md"
@@ -63,6 +63,17 @@ def counted_part(root, stem, make):
     return f"Counted: {whose}; {about['compiler']}. Raw rows: [{os.path.basename(path)}](../{RESULTS}/{os.path.basename(path)}).\n\n" + make(rows)
 
 
+def scaling_part(rows):
+    """The part of docs/scaling.md: its picture, then what it shows."""
+    return f"![Operations a second as cores grow, from counts](plots/{PREDICTED}.svg)\n\n" + counted.scaling_text(rows)
+
+
+def scaling_series(root):
+    """What the picture of docs/scaling.md shows, or None."""
+    path = counted.newest(os.path.join(root, RESULTS), "scaling")
+    return counted.scaling_series(counted.read(path)[2]) if path else None
+
+
 def csv_name(run):
     return results.stem(run.about["date"]) + ".csv"
 
@@ -77,7 +88,7 @@ def renew(text, part):
 def render(root):
     """{file: text} of the pages as they should be; without any rows for a page there is nothing to generate."""
     run = newest_run(root)
-    scaling = counted_part(root, "scaling", counted.scaling_text)
+    scaling = counted_part(root, "scaling", scaling_part)
     parts = {SCALING: scaling} if scaling else {}
     if run is not None:
         summary = Summary(run)

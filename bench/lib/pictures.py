@@ -6,6 +6,7 @@ import re
 from allocators import BASE
 from tables import KINDS
 
+PREDICTED = "predicted-scaling"  # of the counts, not of a run
 THREADS = re.compile(r"(.+), (\d+) threads?")
 
 

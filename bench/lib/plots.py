@@ -16,7 +16,7 @@ from matplotlib.ticker import NullFormatter, NullLocator  # noqa: E402
 
 from allocators import BASE, DEFAULT, SUBJECT  # noqa: E402
 from case import GROUPS  # noqa: E402
-from pictures import families, pictures  # noqa: E402
+from pictures import PREDICTED, families, pictures  # noqa: E402
 from tables import KINDS  # noqa: E402
 
 COLOURS = dict(zip(DEFAULT, ("#999999", "#0072B2", "#D55E00", "#E69F00", "#009E73", "#CC79A7")))
@@ -160,6 +160,41 @@ def scaling(summary):
 DRAW = {"means": means, "ratios": ratios, "scaling": scaling, "curves": curves}
 
 
+def predicted(series):
+    """Operations a second of each pattern as the cores grow: the simulation's, between the law's for the dearest and the cheapest
+    transfer of a line."""
+    columns = min(3, len(series))
+    rows = -(-len(series) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(3.2 * columns, 2.6 * rows), squeeze=False, sharey=True)
+    for axis in axes.flat[len(series):]:
+        axis.set_visible(False)
+    for axis, (pattern, points) in zip(axes.flat, series.items()):
+        threads, low, simulated, high = zip(*points)
+        axis.fill_between(threads, low, high, color=COLOURS[SUBJECT], alpha=0.2, linewidth=0, label="law, 110 to 25 ns")
+        axis.plot(threads, simulated, color=COLOURS[SUBJECT], marker=".", linewidth=1.2, label="simulated, 50 ns")
+        axis.set_xscale("log", base=2)
+        axis.set_yscale("log")
+        axis.yaxis.set_major_formatter("{x:g}")
+        axis.set_xticks(threads, [str(n) for n in threads])
+        axis.set_title(pattern, fontsize=9)
+        axis.set_xlabel("threads, each on its core")
+    for row in axes:
+        row[0].set_ylabel("million operations a second")
+    axes[0][-1].legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=8)
+    return figure
+
+
+def save(figure, folder, name):
+    for suffix, metadata in (("svg", {"Date": None}), ("png", {"Software": None})):
+        figure.savefig(os.path.join(folder, f"{name}.{suffix}"), metadata=metadata)
+    plt.close(figure)
+
+
+def draw_predicted(series, folder):
+    os.makedirs(folder, exist_ok=True)
+    save(predicted(series), folder, PREDICTED)
+
+
 def draw(summary, folder):
     """Makes all pictures of a run, and removes those that the folder had before."""
     os.makedirs(folder, exist_ok=True)
@@ -167,7 +202,4 @@ def draw(summary, folder):
         if old.endswith((".svg", ".png")):
             os.remove(os.path.join(folder, old))
     for picture in pictures(summary):
-        figure = DRAW[picture.kind](summary, *picture.what)
-        for suffix, metadata in (("svg", {"Date": None}), ("png", {"Software": None})):
-            figure.savefig(os.path.join(folder, f"{picture.name}.{suffix}"), metadata=metadata)
-        plt.close(figure)
+        save(DRAW[picture.kind](summary, *picture.what), folder, picture.name)

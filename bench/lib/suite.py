@@ -92,7 +92,7 @@ def prepared(cases, work):
     return ready, failures
 
 
-def draw(summary, folder):
+def draw(summary, folder, scaling=None):
     """Plots, if matplotlib is here."""
     try:
         import plots
@@ -100,6 +100,8 @@ def draw(summary, folder):
         print("no plots: python3-matplotlib is not installed", file=sys.stderr)
         return
     plots.draw(summary, folder)
+    if scaling:
+        plots.draw_predicted(scaling, folder)
     print(f"plots: {folder}", file=sys.stderr)
 
 
@@ -138,7 +140,7 @@ def main():
             print(f"wrote {page}")
         run = pages.newest_run(allocators.ROOT)
         if run:
-            draw(Summary(run), os.path.join(allocators.ROOT, pages.PLOTS))
+            draw(Summary(run), os.path.join(allocators.ROOT, pages.PLOTS), pages.scaling_series(allocators.ROOT))
     else:
         return measure(args, cases)
     return 0
