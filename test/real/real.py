@@ -51,6 +51,7 @@ class Real:
         if under:
             env |= {"LD_PRELOAD": self.lib, "UMALLOC_STATS": "json",
                     "UMALLOC_STATS_FILE": os.path.join(self.reports, "%n.%p.json")}
+            env |= {k: v for k, v in os.environ.items() if k == "UMALLOC_HARDEN"}
         return env
 
     def run(self, command, under, cwd=None, input=None, want=0, **env):
