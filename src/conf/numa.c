@@ -89,3 +89,10 @@ bool um_numa_parse(const char *text, um_numa_spec *out) {
     }
     return false;
 }
+
+const char *um_numa_name(um_numa_policy policy) {
+    unsigned i = 0;
+    while (i + 1 < UM_COUNT(forms) && forms[i].policy != policy)
+        i++;
+    return forms[i].name;
+}

@@ -31,5 +31,7 @@ extern UM_HIDDEN um_numa_spec um_numa_asked;
 
 /* False, and no change, if the text is none of UM_NUMA_FORMS. Case does not matter. */
 UM_HIDDEN bool um_numa_parse(const char *text, um_numa_spec *out);
+/* Its name, as in UMALLOC_NUMA. */
+UM_HIDDEN const char *um_numa_name(um_numa_policy policy);
 
 #endif

@@ -4,9 +4,11 @@
 #define UM_STATS_H
 
 #include "conf/counters.h"
+#include "os/numa.h"
 
 #define UM_STATS_CLASSES_MAX 128u
 #define UM_STATS_NODES_MAX   64u
+#define UM_STATS_ANY_NODE    UINT32_MAX /* a row of memory that belongs on no node of its own */
 
 /* Plain copy of um_counters. */
 typedef struct um_counter_values {
@@ -27,7 +29,20 @@ typedef struct um_class_row {
 typedef struct um_node_row {
     uint32_t node;
     uint64_t mapped_bytes, active_bytes, dirty_bytes;
+    /* measured, in memory now; 0 where there is one node */
+    uint64_t intended_bytes; /* of addresses that belong on this node */
+    uint64_t home_bytes;     /* of these, on this node */
+    uint64_t actual_bytes;   /* on this node, whatever the address */
 } um_node_row;
+
+/* Plain copy of um_os_policy_counts. */
+typedef struct um_policy_values {
+    uint64_t calls;
+#define X(name) uint64_t refused_##name;
+    UM_POLICY_ERRNOS(X)
+#undef X
+    uint64_t refused_other;
+} um_policy_values;
 
 typedef struct um_stats {
     /* the six gauges, bytes now */
@@ -44,6 +59,14 @@ typedef struct um_stats {
     uint64_t threads; /* live heaps */
     uint64_t mmap_calls, munmap_calls, mremap_calls, madvise_calls;
     um_counter_values counters;
+    um_policy_values policy;
+    uint64_t huge_bytes;     /* in huge pages, measured */
+    const char *placement;   /* the policy in force */
+    int32_t first_touch;     /* errno for which the kernel takes no policy; 0: it does */
+    uint32_t machine_nodes;  /* with memory that we may use; 0: not looked at */
+    int32_t measure_error;   /* errno of what the kernel refused to tell */
+    uint64_t measured_pages; /* that were looked at; those not in memory too */
+    uint64_t measured_of;    /* pages they stand for */
     uint32_t class_count;
     um_class_row classes[UM_STATS_CLASSES_MAX];
     uint32_t node_count;

@@ -94,6 +94,11 @@ static void subtract(um_stats *s, const um_stats *b) {
     s->munmap_calls -= b->munmap_calls;
     s->mremap_calls -= b->mremap_calls;
     s->madvise_calls -= b->madvise_calls;
+    s->policy.calls -= b->policy.calls;
+    s->policy.refused_other -= b->policy.refused_other;
+#define X(name) s->policy.refused_##name -= b->policy.refused_##name;
+    UM_POLICY_ERRNOS(X)
+#undef X
 }
 
 void um_front_report(void) {
@@ -110,6 +115,7 @@ void um_front_report(void) {
     if (fd < 0)
         return;
     um_gather(&snapshot);
+    um_gather_placement(&snapshot);
     if (child)
         subtract(&snapshot, &before_fork);
     um_text_init(&t, to_fd, &fd);

@@ -7,7 +7,7 @@
 #include "hard/hard.h"
 #include "os/os.h"
 #include "slab/remote.h"
-#include "space/space.h"
+#include "space/place.h"
 
 #define CACHED_MAX (UM_CACHE_LIMITS * UM_CACHE_LIMIT_MAX) /* a list of a cache holds no more */
 
@@ -135,7 +135,7 @@ static void add_node(um_stats *out, unsigned node) {
     out->metadata += sp.metadata;
     if (!sp.mapped)
         return;
-    row->node = node;
+    row->node = um_place.id[node];
     row->mapped_bytes = sp.mapped;
     row->active_bytes = sp.active;
     row->dirty_bytes = sp.dirty;
@@ -156,6 +156,12 @@ void um_gather(um_stats *out) {
     out->counters.id = atomic_load_explicit(&um_count.id, memory_order_relaxed); /* counter                  \
                                                                                   */
     UM_COUNTER_TABLE(X)
+#undef X
+    out->policy.calls = atomic_load_explicit(&um_os_policies.calls, memory_order_relaxed);
+    out->policy.refused_other = atomic_load_explicit(&um_os_policies.refused_other, memory_order_relaxed);
+#define X(name)                                                                                              \
+    out->policy.refused_##name = atomic_load_explicit(&um_os_policies.refused_##name, memory_order_relaxed);
+    UM_POLICY_ERRNOS(X)
 #undef X
     out->mmap_calls =
         atomic_load_explicit(&um_os_calls.mmap_calls, memory_order_relaxed); /* counters, all four */

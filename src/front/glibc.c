@@ -86,6 +86,7 @@ UM_EXPORT void malloc_stats(void) {
     um_stats s;
     um_text_init(&t, to_stderr, NULL);
     um_gather(&s);
+    um_gather_placement(&s);
     um_report_text(&t, &s);
     um_text_flush(&t);
 }

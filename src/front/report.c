@@ -13,6 +13,7 @@
 #define BYTES_COLUMNS   11u /* 1023.9 MiB */
 #define COUNT_COLUMNS   13u
 #define SLAB_COLUMNS    9u
+#define SHARE_COLUMNS   15u
 #define PROGRAM_COLUMNS 120u
 
 /* What the small classes did together. */
@@ -63,6 +64,17 @@ static void text_bytes_row(um_text *t, const char *label, uint64_t v, const char
     um_text_char(t, '\n');
 }
 
+static void text_label(um_text *t, const char *label) {
+    um_text_str(t, "  ");
+    um_text_str_wide(t, label, LABEL_COLUMNS);
+}
+
+static void text_count(um_text *t, const char *before, uint64_t v, const char *after) {
+    um_text_str(t, before);
+    um_text_u64(t, v);
+    um_text_str(t, after);
+}
+
 static void text_gauges(um_text *t, const um_stats *s) {
     um_text_str(t, "\nmemory\n");
     text_bytes_row(t, "allocated", s->allocated, "in blocks that the program holds");
@@ -73,23 +85,20 @@ static void text_gauges(um_text *t, const um_stats *s) {
     text_bytes_row(t, "metadata", s->metadata, "tables and thread heaps");
     text_bytes_row(t, "dirty", s->dirty, "freed, kept for reuse");
     text_bytes_row(t, "peak", s->peak, "highest active + dirty");
+    text_bytes_row(t, "huge pages", s->huge_bytes, "of it in huge pages, measured");
+    if (s->counters.huge_wanted_bytes)
+        text_bytes_row(t, "huge pages wanted", s->counters.huge_wanted_bytes,
+                       "that huge pages were asked for");
+    if (s->counters.hugetlb_fallbacks) {
+        text_label(t, "hugetlb fallbacks");
+        text_count(t, "", s->counters.hugetlb_fallbacks, "\n");
+    }
     if (s->kernel_resident)
         text_bytes_row(t, "process RSS", s->kernel_resident, "the whole process, as the kernel counts");
     um_text_str(t, "  ");
     um_text_str_wide(t, "fragmentation", LABEL_COLUMNS + 3);
     um_text_ratio(t, s->resident, s->allocated, 3);
     um_text_str(t, "     resident / allocated\n");
-}
-
-static void text_label(um_text *t, const char *label) {
-    um_text_str(t, "  ");
-    um_text_str_wide(t, label, LABEL_COLUMNS);
-}
-
-static void text_count(um_text *t, const char *before, uint64_t v, const char *after) {
-    um_text_str(t, before);
-    um_text_u64(t, v);
-    um_text_str(t, after);
 }
 
 /* num/den as a percentage with two decimals. */
@@ -184,19 +193,89 @@ static void text_classes(um_text *t, const um_stats *s) {
     }
 }
 
+static bool one_node(const um_stats *s) {
+    return s->machine_nodes <= 1 && s->node_count <= 1;
+}
+
+/* What the kernel refused, by errno. */
+static void text_policy_calls(um_text *t, const um_stats *s) {
+    text_label(t, "policy calls");
+    text_count(t, "", s->policy.calls, "");
+#define X(name)                                                                                              \
+    if (s->policy.refused_##name)                                                                            \
+        text_count(t, ", " #name " ", s->policy.refused_##name, "");
+    UM_POLICY_ERRNOS(X)
+#undef X
+    if (s->policy.refused_other)
+        text_count(t, ", other errors ", s->policy.refused_other, "");
+    um_text_char(t, '\n');
+}
+
+/* In the column "of the former". */
+static void text_share(um_text *t, uint64_t part, uint64_t of) {
+    um_text share;
+    um_text_init(&share, NULL, NULL);
+    if (of)
+        text_percent(&share, part, of);
+    else
+        um_text_char(&share, '-');
+    um_text_char(&share, 0);
+    text_right(t, share.buf, SHARE_COLUMNS);
+}
+
+static void text_node_row(um_text *t, const um_node_row *n, bool measured) {
+    if (n->node == UM_STATS_ANY_NODE)
+        text_right(t, "any", SLAB_COLUMNS);
+    else
+        um_text_u64_wide(t, n->node, SLAB_COLUMNS);
+    um_text_bytes_wide(t, n->mapped_bytes, BYTES_COLUMNS + 2);
+    um_text_bytes_wide(t, n->active_bytes, BYTES_COLUMNS + 2);
+    um_text_bytes_wide(t, n->dirty_bytes, BYTES_COLUMNS + 2);
+    if (measured) {
+        um_text_bytes_wide(t, n->intended_bytes, BYTES_COLUMNS + 2);
+        um_text_bytes_wide(t, n->actual_bytes, BYTES_COLUMNS + 2);
+        text_share(t, n->home_bytes, n->intended_bytes);
+    }
+    um_text_char(t, '\n');
+}
+
+/* Nothing to tell where there is one. */
 static void text_nodes(um_text *t, const um_stats *s) {
+    const um_counter_values *c = &s->counters;
     um_text_str(t, "\nnodes\n");
+    text_label(t, "with memory");
+    text_count(t, "", um_max(s->machine_nodes, 1), "\n");
+    if (one_node(s))
+        return;
+    text_label(t, "policy");
+    um_text_str(t, s->placement ? s->placement : "none");
+    if (s->first_touch)
+        text_count(t, ", but pages go where they are touched first: error ", (uint64_t)s->first_touch, "");
+    um_text_char(t, '\n');
+    text_policy_calls(t, s);
+    text_label(t, "fallbacks");
+    text_count(t, "", c->numa_remote_spans, " spans from another node, ");
+    text_count(t, "", c->numa_policy_errors, " regions left to first touch; ");
+    text_count(t, "", c->numa_migrations, " heaps moved\n");
+    text_label(t, "pages looked up");
+    if (s->measure_error) {
+        text_count(t, "none, error ", (uint64_t)s->measure_error, "\n");
+    } else {
+        text_count(t, "", s->measured_pages, " of ");
+        text_count(t, "", s->measured_of, ", for the last three columns\n");
+    }
     text_right(t, "node", SLAB_COLUMNS);
     text_right(t, "mapped", BYTES_COLUMNS + 2);
     text_right(t, "active", BYTES_COLUMNS + 2);
-    text_right(t, "dirty\n", BYTES_COLUMNS + 3);
-    for (uint32_t i = 0; i < s->node_count; i++) {
-        um_text_u64_wide(t, s->nodes[i].node, SLAB_COLUMNS);
-        um_text_bytes_wide(t, s->nodes[i].mapped_bytes, BYTES_COLUMNS + 2);
-        um_text_bytes_wide(t, s->nodes[i].active_bytes, BYTES_COLUMNS + 2);
-        um_text_bytes_wide(t, s->nodes[i].dirty_bytes, BYTES_COLUMNS + 2);
-        um_text_char(t, '\n');
+    text_right(t, "dirty", BYTES_COLUMNS + 2);
+    if (s->measured_pages) {
+        text_right(t, "should have", BYTES_COLUMNS + 2);
+        text_right(t, "has", BYTES_COLUMNS + 2);
+        text_right(t, "of the former", SHARE_COLUMNS);
     }
+    um_text_char(t, '\n');
+    for (uint32_t i = 0; i < s->node_count; i++)
+        text_node_row(t, &s->nodes[i], s->measured_pages != 0);
 }
 
 void um_report_text(um_text *t, const um_stats *s) {
@@ -301,13 +380,46 @@ static void json_classes(um_text *t, const um_stats *s) {
 static void json_nodes(um_text *t, const um_stats *s) {
     um_text_str(t, ",\n  \"nodes\": [");
     for (uint32_t i = 0; i < s->node_count; i++) {
-        json_u64(t, i ? ",\n    {" : "\n    {", "node", s->nodes[i].node);
-        json_u64(t, ", ", "mapped", s->nodes[i].mapped_bytes);
-        json_u64(t, ", ", "active", s->nodes[i].active_bytes);
-        json_u64(t, ", ", "dirty", s->nodes[i].dirty_bytes);
+        const um_node_row *n = &s->nodes[i];
+        if (n->node == UM_STATS_ANY_NODE)
+            um_text_str(t, i ? ",\n    {\"node\": null" : "\n    {\"node\": null");
+        else
+            json_u64(t, i ? ",\n    {" : "\n    {", "node", n->node);
+        json_u64(t, ", ", "mapped", n->mapped_bytes);
+        json_u64(t, ", ", "active", n->active_bytes);
+        json_u64(t, ", ", "dirty", n->dirty_bytes);
+        if (!one_node(s)) {
+            json_u64(t, ", ", "intended", n->intended_bytes);
+            json_u64(t, ", ", "intended_at_home", n->home_bytes);
+            json_u64(t, ", ", "actual", n->actual_bytes);
+        }
         um_text_char(t, '}');
     }
     um_text_str(t, "\n  ]");
+}
+
+static void json_placement(um_text *t, const um_stats *s) {
+    um_text_str(t, ",\n  \"placement\": {");
+    json_u64(t, "", "nodes_with_memory", um_max(s->machine_nodes, 1));
+    if (!one_node(s)) {
+        um_text_str(t, ", \"policy\": ");
+        um_text_json(t, s->placement ? s->placement : "none");
+        json_u64(t, ", ", "first_touch_error", (uint64_t)s->first_touch);
+        json_u64(t, ", ", "pages_looked_up", s->measured_pages);
+        json_u64(t, ", ", "pages", s->measured_of);
+        json_u64(t, ", ", "look_up_error", (uint64_t)s->measure_error);
+        json_u64(t, ", ", "policy_calls", s->policy.calls);
+        um_text_str(t, ",\n    \"policy_errors\": {");
+#define X(name) json_u64(t, "", #name, s->policy.refused_##name), um_text_str(t, ", ");
+        UM_POLICY_ERRNOS(X)
+#undef X
+        json_u64(t, "", "other", s->policy.refused_other);
+        um_text_char(t, '}');
+    }
+    um_text_str(t, "},\n  \"huge_pages\": {");
+    json_u64(t, "", "wanted", s->counters.huge_wanted_bytes);
+    json_u64(t, ", ", "measured", s->huge_bytes);
+    um_text_char(t, '}');
 }
 
 void um_report_json(um_text *t, const um_stats *s) {
@@ -319,6 +431,7 @@ void um_report_json(um_text *t, const um_stats *s) {
     json_activity(t, s);
     json_classes(t, s);
     json_nodes(t, s);
+    json_placement(t, s);
     um_text_str(t, ",\n  \"options\": {\n");
     um_options_dump_json(t);
     um_text_str(t, "  }\n}\n");

@@ -6,6 +6,7 @@
    else it reads again. So what is published last was read last. */
 #include "os/topology.h"
 #include "base/text.h"
+#include "os/file.h"
 #include "os/os.h"
 
 #include <errno.h>
@@ -20,99 +21,26 @@ const char *um_topology_status = "/proc/self/status";
 _Atomic(const um_topology *) um_topology_now;
 static _Atomic(const um_topology *) versions; /* newest first */
 
-/* Files */
-
-typedef struct file {
-    int fd;
-    unsigned at, len;
-    char buf[256];
-} file;
-
-static int file_open(file *f, const char *path) {
-    f->fd = um_os_open(path);
-    f->at = f->len = 0;
-    return f->fd < 0 ? -f->fd : 0;
-}
-
-static void file_close(file *f) {
-    um_os_close(f->fd);
-}
-
-/* The next character without taking it; -1 at the end, and where reading fails. */
-static int file_peek(file *f) {
-    if (f->at == f->len) {
-        long n = um_os_read(f->fd, f->buf, sizeof f->buf);
-        f->at = 0;
-        f->len = n > 0 ? (unsigned)n : 0;
-        if (!f->len)
-            return -1;
-    }
-    return (unsigned char)f->buf[f->at];
-}
-
-static int file_next(file *f) {
-    int c = file_peek(f);
-    if (c >= 0)
-        f->at++;
-    return c;
-}
-
-static bool is_digit(int c) {
-    return c >= '0' && c <= '9';
-}
-
-/* A number that stands right here; saturates. */
-static bool file_number(file *f, uint64_t *out) {
-    if (!is_digit(file_peek(f)))
-        return false;
-    for (*out = 0; is_digit(file_peek(f));) {
-        unsigned digit = (unsigned)(file_next(f) - '0');
-        *out = *out > (UINT64_MAX - digit) / 10 ? UINT64_MAX : *out * 10 + digit;
-    }
-    return true;
-}
-
-static void file_skip_blanks(file *f) {
-    while (file_peek(f) == ' ' || file_peek(f) == '\t')
-        (void)file_next(f);
-}
-
-/* Goes behind the next occurrence of `word` that stands behind the character `after`. */
-static bool file_find(file *f, char after, const char *word) {
-    bool fresh = false; /* the word may start here */
-    for (;;) {
-        const char *w = word;
-        while (fresh && *w && file_peek(f) == (unsigned char)*w) {
-            (void)file_next(f);
-            w++;
-        }
-        if (!*w)
-            return true;
-        int c = file_next(f);
-        if (c < 0)
-            return false;
-        fresh = c == after;
-    }
-}
+/* Lists */
 
 /* The list up to the end of its line. */
-static int read_list(file *f, um_node_set *out) {
+static int read_list(um_file *f, um_node_set *out) {
     uint64_t first, last;
     *out = (um_node_set){{0}};
-    file_skip_blanks(f);
-    if (file_peek(f) == '\n') /* no node */
+    um_file_skip_blanks(f);
+    if (um_file_peek(f) == '\n') /* no node */
         return 0;
     for (;;) {
-        if (!file_number(f, &first))
+        if (!um_file_number(f, 10, &first))
             return EINVAL;
         last = first;
-        if (file_peek(f) == '-' && (file_next(f), !file_number(f, &last)))
+        if (um_file_peek(f) == '-' && (um_file_next(f), !um_file_number(f, 10, &last)))
             return EINVAL;
         if (first > last || last >= UM_NODE_IDS)
             return EINVAL;
         for (uint64_t id = first; id <= last; id++)
             um_node_set_add(out, (unsigned)id);
-        int c = file_next(f);
+        int c = um_file_next(f);
         if (c == '\n' || c < 0)
             return 0;
         if (c != ',')
@@ -121,13 +49,13 @@ static int read_list(file *f, um_node_set *out) {
 }
 
 int um_topology_list(const char *path, um_node_set *out) {
-    file f;
-    int err = file_open(&f, path);
+    um_file f;
+    int err = um_file_open(&f, path);
     *out = (um_node_set){{0}};
     if (err)
         return err;
     err = read_list(&f, out);
-    file_close(&f);
+    um_file_close(&f);
     if (err)
         *out = (um_node_set){{0}};
     return err;
@@ -157,33 +85,33 @@ static int nodes_list(const char *name, um_node_set *out) {
     return path ? um_topology_list(path, out) : ENAMETOOLONG;
 }
 
-static int node_file(file *f, unsigned id, const char *name) {
+static int node_file(um_file *f, unsigned id, const char *name) {
     um_text t;
     um_text_str(path_start(&t), "node");
     um_text_u64(&t, id);
     um_text_char(&t, '/');
     um_text_str(&t, name);
     const char *path = path_end(&t);
-    return path ? file_open(f, path) : ENAMETOOLONG;
+    return path ? um_file_open(f, path) : ENAMETOOLONG;
 }
 
 int um_topology_memory(unsigned id, um_node_memory *out) {
-    file f;
+    um_file f;
     int err = node_file(&f, id, "meminfo");
     uint64_t total = 0, unused = 0;
     *out = (um_node_memory){0, 0};
     if (err)
         return err;
     err = EINVAL;
-    if (file_find(&f, ' ', "MemTotal:")) {
-        file_skip_blanks(&f);
-        if (file_number(&f, &total) && file_find(&f, ' ', "MemFree:")) {
-            file_skip_blanks(&f);
-            if (file_number(&f, &unused) && total <= UINT64_MAX / UM_KIB && unused <= total)
+    if (um_file_find(&f, ' ', "MemTotal:")) {
+        um_file_skip_blanks(&f);
+        if (um_file_number(&f, 10, &total) && um_file_find(&f, ' ', "MemFree:")) {
+            um_file_skip_blanks(&f);
+            if (um_file_number(&f, 10, &unused) && total <= UINT64_MAX / UM_KIB && unused <= total)
                 err = 0;
         }
     }
-    file_close(&f);
+    um_file_close(&f);
     if (!err)
         *out = (um_node_memory){total * UM_KIB, unused * UM_KIB};
     return err;
@@ -202,12 +130,12 @@ static int nodes_with_memory(um_node_set *out) {
 
 /* "Mems_allowed_list:" of the status file: the cpuset's nodes, also in a container. */
 static int allowed_by_status(um_node_set *out) {
-    file f;
-    int err = file_open(&f, um_topology_status);
+    um_file f;
+    int err = um_file_open(&f, um_topology_status);
     if (err)
         return err;
-    err = file_find(&f, '\n', "Mems_allowed_list:") ? read_list(&f, out) : ENOENT;
-    file_close(&f);
+    err = um_file_find(&f, '\n', "Mems_allowed_list:") ? read_list(&f, out) : ENOENT;
+    um_file_close(&f);
     return err;
 }
 
@@ -239,7 +167,7 @@ static uint8_t *row_of(um_topology *t, unsigned place) {
 /* The distance file of a node has a figure for each online node, by ascending id. */
 static void read_distances(um_topology *t, unsigned place, const um_node_set *online) {
     uint8_t *distance = row_of(t, place);
-    file f;
+    um_file f;
     for (unsigned i = 0; i < t->count; i++)
         distance[i] = i == place ? UM_TOPOLOGY_NEAR : UM_TOPOLOGY_FAR;
     if (node_file(&f, t->id[place], "distance") != 0)
@@ -247,13 +175,13 @@ static void read_distances(um_topology *t, unsigned place, const um_node_set *on
     for (um_node_set_each(to, online)) {
         uint64_t figure;
         unsigned dense = um_topology_dense(t, to);
-        file_skip_blanks(&f);
-        if (!file_number(&f, &figure))
+        um_file_skip_blanks(&f);
+        if (!um_file_number(&f, 10, &figure))
             break;
         if (dense < t->count && figure > 0 && figure <= UINT8_MAX)
             distance[dense] = (uint8_t)figure;
     }
-    file_close(&f);
+    um_file_close(&f);
 }
 
 /* By insertion: itself first, then by distance; of equally far ones the next higher id first, wrapping

@@ -10,6 +10,7 @@
    - marks split mappings, so they are few: beyond MARKS_MAX in all spaces the space's runs are exempted as a
      whole, until the space must grow although it is full. Huge pages that are whole stay so under either. */
 #include "space/huge.h"
+#include "conf/counters.h"
 #include "os/os.h"
 #include "space/internal.h"
 
@@ -23,6 +24,8 @@ static uintptr_t address(size_t slot) {
 }
 
 static void advise(size_t first, size_t slots, bool want) {
+    if (want)
+        UM_COUNT_ADD(huge_wanted_bytes, slots << UM_SLOT_SHIFT);
     um_os_hugepage(address(first), slots << UM_SLOT_SHIFT, want);
 }
 

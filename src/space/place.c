@@ -204,13 +204,17 @@ static int tell(unsigned place, uintptr_t at, size_t bytes) {
 
 void um_place_bind(unsigned place, uintptr_t at, size_t bytes) {
     int err;
-    if (um_place.policy == UM_NUMA_NONE ||
-        atomic_load_explicit(&um_place.first_touch, memory_order_relaxed)) /* a late look costs one call */
+    if (um_place.policy == UM_NUMA_NONE)
         return;
+    if (atomic_load_explicit(&um_place.first_touch, memory_order_relaxed)) { /* a late look costs one call */
+        UM_COUNT_ADD(numa_policy_errors, 1);
+        return;
+    }
     err = tell(place, at, bytes);
     if (!err)
         return;
-    um_place.refused = err;
+    UM_COUNT_ADD(numa_policy_errors, 1);
+    atomic_store_explicit(&um_place.refused, err, memory_order_relaxed); /* for the report */
     if (err == EPERM || err == ENOSYS)
         atomic_store_explicit(&um_place.first_touch, true, memory_order_relaxed);
     else if (err == EINVAL)
@@ -246,7 +250,7 @@ static bool look_at(unsigned place, uintptr_t at, size_t bytes) {
         size_t n = um_min(pages, FILL_PAGES);
         int err = um_os_page_nodes(at, n, nodes);
         if (err) {
-            um_place.refused = err;
+            atomic_store_explicit(&um_place.refused, err, memory_order_relaxed); /* for the report */
             return err == EPERM || err == ENOSYS;
         }
         for (size_t i = 0; i < n; i++)

@@ -15,10 +15,11 @@ typedef struct um_placement {
     bool turns;            /* spans come from the places in turn */
     bool strict;           /* a span's pages are checked before it is handed out */
     bool restricted;       /* strict, to a set of several nodes: one that is full is followed by the next */
-    _Atomic(bool)
-        first_touch;   /* the kernel takes no policy: pages go where they are touched first. Relaxed */
-    int refused;       /* errno of that */
-    um_node_set nodes; /* kernel ids that memory should come from */
+    /* The kernel takes no policy: pages go where they are touched first. Relaxed: a late look costs a call.
+     */
+    _Atomic(bool) first_touch;
+    _Atomic(int) refused;      /* errno of the last refusal; relaxed, for the report */
+    um_node_set nodes;         /* kernel ids that memory should come from */
     uint16_t id[UM_NODES_MAX]; /* kernel id of each place's node */
 } um_placement;
 

@@ -17,7 +17,7 @@ GAUGES = ["allocated", "active", "resident", "mapped", "retained", "metadata"]
 TOP = {
     "schema_version", "program", "pid", "gauges", "dirty", "peak", "kernel_resident", "threads", "fragmentation",
     "thread_cache_hit_rate", "remote_batch_mean", "small", "large", "system_calls", "counters", "classes", "nodes",
-    "options",
+    "placement", "huge_pages", "options",
 }
 CLASS_KEYS = ["block_bytes", "allocs", "frees", "live", "slabs", "slab_bytes", "waste_bytes", "refills", "flushes"]
 
@@ -147,6 +147,9 @@ def case_json_agrees_with_the_deeds(b):
     expect(r["system_calls"]["mmap"] >= 1, "mmap calls")
     expect(r["threads"] == 1 and c["heaps_created"] + c["heaps_reused"] == 2, f"heaps {r['threads']} {c}")
     expect(r["nodes"] and r["nodes"][0]["node"] == 0 and r["nodes"][0]["mapped"] > 0, f"nodes {r['nodes']}")
+    one = {"nodes_with_memory": 1}
+    expect(r["placement"] == one or r["placement"]["nodes_with_memory"] > 1, f"placement {r['placement']}")
+    expect(r["huge_pages"]["measured"] % 4096 == 0, f"huge pages {r['huge_pages']}")
     expect(r["options"]["stats"] == {"value": "json", "source": "environment"}, "options")
     expect(r["options"]["decay_ms"] == {"value": 1000, "source": "environment"}, "options")
     expect(r["options"]["strict"] == {"value": False, "source": "default"}, "options")

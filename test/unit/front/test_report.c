@@ -52,7 +52,23 @@ static um_stats sample(void) {
     s.node_count = 2;
     s.nodes[0] =
         (um_node_row){.node = 0, .mapped_bytes = 1u << 20, .active_bytes = 4096, .dirty_bytes = 8192};
-    s.nodes[1] = (um_node_row){.node = 1, .mapped_bytes = 2u << 20};
+    s.nodes[1] = (um_node_row){.node = 250,
+                               .mapped_bytes = 2u << 20,
+                               .intended_bytes = 3000,
+                               .home_bytes = 2999,
+                               .actual_bytes = 65536};
+    s.machine_nodes = 4;
+    s.placement = "prefer";
+    s.first_touch = 38;
+    s.measured_pages = 100;
+    s.measured_of = 300;
+    s.policy = (um_policy_values){.calls = 9, .refused_EPERM = 2, .refused_other = 1};
+    s.counters.numa_remote_spans = 6;
+    s.counters.numa_policy_errors = 3;
+    s.counters.numa_migrations = 8;
+    s.counters.huge_wanted_bytes = 8u << 20;
+    s.counters.hugetlb_fallbacks = 4;
+    s.huge_bytes = 6u << 20;
     return s;
 }
 
@@ -114,7 +130,7 @@ static const char *skip_value(const char *p) {
         return skip_array(p);
     if (*p == '"')
         return skip_string(p);
-    if (!strncmp(p, "true", 4))
+    if (!strncmp(p, "true", 4) || !strncmp(p, "null", 4))
         return p + 4;
     if (!strncmp(p, "false", 5))
         return p + 5;
@@ -162,7 +178,14 @@ Test(report, json_holds_everything) {
         "{\"block_bytes\": 16, \"allocs\": 9000, \"frees\": 8000, \"live\": 1000, \"slabs\": 1, "
         "\"slab_bytes\": "
         "65536, \"waste_bytes\": 49536, \"refills\": 9, \"flushes\": 2},",
-        "{\"node\": 1, \"mapped\": 2097152, \"active\": 0, \"dirty\": 0}",
+        "{\"node\": 250, \"mapped\": 2097152, \"active\": 0, \"dirty\": 0, \"intended\": 3000, "
+        "\"intended_at_home\": 2999, \"actual\": 65536}",
+        "\"placement\": {\"nodes_with_memory\": 4, \"policy\": \"prefer\", \"first_touch_error\": 38, "
+        "\"pages_looked_up\": 100, \"pages\": 300, "
+        "\"look_up_error\": 0, \"policy_calls\": 9,\n",
+        "\"policy_errors\": {\"EPERM\": 2, \"ENOSYS\": 0, \"EINVAL\": 0, \"ENOMEM\": 0, \"EIO\": 0, "
+        "\"EFAULT\": 0, \"other\": 1}}",
+        "\"huge_pages\": {\"wanted\": 8388608, \"measured\": 6291456}",
         "\"options\": {\n    \"stats\": {\"value\": \"off\", \"source\": \"default\"}",
     };
     for (size_t i = 0; i < UM_COUNT(parts); i++)
@@ -180,6 +203,7 @@ Test(report, json_is_valid_for_an_empty_and_for_a_full_snapshot) {
     expect_in(json, "\"fragmentation\": 0.000000");
     expect_in(json, "\"thread_cache_hit_rate\": 0.000000");
     memset(&s, 0xff, sizeof s);
+    s.placement = "local";
     s.class_count = UM_STATS_CLASSES_MAX;
     s.node_count = UM_STATS_NODES_MAX;
     json_of(&s);
@@ -239,22 +263,65 @@ Test(report, text_for_people) {
         "\n  remote frees      500 in 40 batches, mean 12.5\n",
         "\n  system calls      mmap 11, munmap 12, mremap 13, madvise 14\n",
         "\n  purges            7 of 0 B, 0 refused\n",
-        "\nnodes\n",
+        "\n  huge pages            6.0 MiB  of it in huge pages, measured\n",
+        "\n  huge pages wanted     8.0 MiB  ",
+        "\n  hugetlb fallbacks 4\n",
+        "\nnodes\n  with memory       4\n",
+        "\n  policy            prefer, but pages go where they are touched first: error 38\n",
+        "\n  policy calls      9, EPERM 2, other errors 1\n",
+        "\n  fallbacks         6 spans from another node, 3 regions left to first touch; 8 heaps moved\n",
+        "\n  pages looked up   100 of 300, for the last three columns\n",
         "\noptions\n  UMALLOC_STATS           default      off\n",
     };
     for (size_t i = 0; i < UM_COUNT(parts); i++)
         expect_in(text, parts[i]);
 }
 
+static void expect_aligned(const char *line, unsigned rows) {
+    cr_assert_not_null(line);
+    size_t width = strcspn(line, "\n");
+    for (; rows; rows--, line += width + 1)
+        cr_expect_eq(strcspn(line, "\n"), width, "%.120s", line);
+}
+
 Test(report, rows_of_the_class_table_are_aligned) {
     um_stats s = sample();
     um_report_text(memory_text_start(&out), &s);
     const char *line = strstr(memory_text_end(&out), "    block  ");
-    cr_assert_not_null(line);
-    size_t width = strcspn(line, "\n");
-    for (unsigned rows = 0; rows < 4; rows++, line += width + 1)
-        cr_expect_eq(strcspn(line, "\n"), width, "%.120s", line);
-    cr_expect_eq(*line, '\n', "three classes are in use");
+    expect_aligned(line, 4);
+    cr_expect_eq(line[4 * (strcspn(line, "\n") + 1)], '\n', "three classes are in use");
+}
+
+Test(report, nodes) {
+    um_stats s = sample();
+    um_report_text(memory_text_start(&out), &s);
+    const char *head = strstr(memory_text_end(&out), "     node  ");
+    expect_aligned(head, 3);
+    expect_in(head, " of the former\n");
+    expect_in(head, "       -\n"); /* node 0 should have none */
+    expect_in(head,
+              "      250      2.0 MiB          0 B          0 B      2.9 KiB     64.0 KiB         99.97%\n");
+    s.nodes[0].node = UM_STATS_ANY_NODE;
+    s.measured_pages = 0;
+    s.measure_error = 1;
+    expect_in(json_of(&s), "{\"node\": null, \"mapped\": 1048576,");
+    um_report_text(memory_text_start(&out), &s);
+    memory_text_end(&out);
+    expect_in(out.all, "\n  pages looked up   none, error 1\n");
+    expect_aligned(strstr(out.all, "     node  "), 3);
+    expect_in(out.all, "\n      any      1.0 MiB ");
+    cr_expect_null(strstr(out.all, " of the former"));
+}
+
+/* What a machine of one node has not, is not shown. */
+Test(report, one_node_is_one_line) {
+    um_stats s = sample();
+    s.machine_nodes = s.node_count = 1;
+    um_report_text(memory_text_start(&out), &s);
+    expect_in(memory_text_end(&out), "\nnodes\n  with memory       1\n\noptions\n");
+    const char *json = json_of(&s);
+    expect_in(json, "{\"node\": 0, \"mapped\": 1048576, \"active\": 4096, \"dirty\": 8192}\n");
+    expect_in(json, "\"placement\": {\"nodes_with_memory\": 1}");
 }
 
 Test(report, xml_is_well_formed) {
