@@ -15,8 +15,11 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <malloc.h>
+#include <stdatomic.h>
 #include <stddef.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -370,6 +373,106 @@ static void fork_migrates(void) {
     CHECK(child > 0 && waitpid(child, &status, 0) == child && status == 0, "status %d of the child", status);
 }
 
+/* Blocks of all sizes come and go, freed by whom it befalls, while the threads change nodes. */
+#define CHURN_SLOTS 256u
+#define CHURN_STEPS 20000u
+#define CHURN_STAY  500u /* steps on one node */
+
+static _Atomic(void *) churned[CHURN_SLOTS];
+
+static void *churn(void *arg) {
+    uint64_t random = (uintptr_t)arg;
+    for (size_t i = 0; i < CHURN_STEPS; i++) {
+        size_t kind = random_below(&random, 64), most = kind ? kind < 8 ? 65536 : 1024 : 3 * MIB;
+        block *b = NULL, *old;
+        if (i % CHURN_STAY == 0)
+            go_to(&w->places[random_below(&random, w->count)]);
+        if (random_below(&random, 4)) {
+            block made = take(sizeof(block) + 16 + random_below(&random, most));
+            b = made.at; /* its first bytes say what it is; the tag went there, so it is set anew */
+            *b = made;
+        }
+        old = atomic_exchange(&churned[random_below(&random, CHURN_SLOTS)], b);
+        if (old) {
+            block gone = *old;
+            CHECK(gone.at == old && malloc_usable_size(old) >= gone.bytes, "a block is as it was");
+            free(old);
+        }
+    }
+    return NULL;
+}
+
+static void wander(void) {
+    pthread_t threads[8];
+    for (size_t i = 0; i < LENGTH(threads); i++)
+        CHECK(pthread_create(&threads[i], NULL, churn, (void *)(i + 1)) == 0, "a thread");
+    for (size_t i = 0; i < LENGTH(threads); i++)
+        pthread_join(threads[i], NULL);
+    CHECK(check_vmas() < VMAS_MAX, "%zu mappings", check_vmas());
+}
+
+/* cgroup v2: this process goes to a group of its own, whose nodes can be set. */
+#define GROUPS "/tmp/groups"
+
+static void put(const char *file, const char *text) {
+    int fd = open(file, O_WRONLY | O_CLOEXEC);
+    CHECK(fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text), "%s takes %s", file, text);
+    close(fd);
+}
+
+static void own_group(void) {
+    mkdir(GROUPS, 0755);
+    CHECK(mount("none", GROUPS, "cgroup2", 0, NULL) == 0 || errno == EBUSY, "the groups");
+    put(GROUPS "/cgroup.subtree_control", "+cpuset");
+    mkdir(GROUPS "/own", 0755); /* it may be there, with the settings of a case that failed */
+    put(GROUPS "/own/cpuset.mems", "\n");
+    put(GROUPS "/own/cgroup.procs", "0");
+}
+
+static void take_on(const place *where, uint64_t nodes, double percent, const char *when) {
+    pthread_t thread;
+    hoard *h = books(sizeof *h);
+    census *c = census_new();
+    h->where = where;
+    CHECK(pthread_create(&thread, NULL, gather, h) == 0, "a thread");
+    pthread_join(thread, NULL);
+    count_hoard(c, h);
+    expect_on(c, nodes, percent, when);
+}
+
+/* The nodes are taken away while the process runs, and come back. */
+static void cpuset_changes(void) {
+    const place *last = &w->places[w->count - 1];
+    own_group();
+    take_on(last, last->wanted, 95, "the begin");
+    put(GROUPS "/own/cpuset.mems", "0-1");
+    take_on(last, bit(0) | bit(1), 95, "the time with fewer nodes");
+    put(GROUPS "/own/cpuset.mems", "0-3");
+    /* The rest of huge pages that came meanwhile is used too. */
+    take_on(last, last->wanted, 75, "the end");
+}
+
+/* The only node that we may use, by our own wish, is taken away. */
+static void cpuset_leaves_none(void) {
+    void *p;
+    own_group();
+    put(GROUPS "/own/cpuset.mems", "0-1");
+    for (size_t i = 0; i < 100; i++) {
+        errno = 0;
+        p = malloc(100000);
+        CHECK(p || errno == ENOMEM, "errno is %d", errno);
+        if (p)
+            memset(p, 1, 100000);
+    }
+    put(GROUPS "/own/cpuset.mems", "0-3");
+    all_on_a();
+}
+
+/* What is spread over spaces that have no nodes is anywhere. */
+static void somewhere(void) {
+    gather_all();
+}
+
 /* Without a policy the memory is the kernel's to place: by the thread's inherited policy, or by its first
  * touch. */
 static void first_touch(void) {
@@ -405,6 +508,11 @@ static const test_case cases[] = {
     {"round-robin", "round-robin", blocks_in_turn, .nodes = 2},
     {"none", "none", none, .nodes = 2},
     {"fork migrates", "local", fork_migrates, .nodes = 2},
+    {"threads wander", "local", wander, .nodes = 2},
+    {"threads wander, bind", "bind:$B", wander, .nodes = 2},
+    {"threads wander, round-robin", "round-robin", wander, .nodes = 2},
+    {"cpuset changes", "local", cpuset_changes, .nodes = 4},
+    {"cpuset leaves none", "bind:$A", cpuset_leaves_none, .nodes = 4},
     {"inherited bind", NULL, all_on_a, .nodes = 2, .inherited = MPOL_BIND},
     {"unknown node", "bind:63", local, .nodes = 2, .complaint = "UMALLOC_NUMA=\"bind:63\""},
     {"unknown node, strict", "bind:63", local, .nodes = 2, .strict = true, .complaint = "bind:63",
@@ -414,7 +522,7 @@ static const test_case cases[] = {
     {"EPERM, local-strict", "local-strict", first_touch, .nodes = 2, .refused = ALL, .error = EPERM},
     {"EPERM, bind", "bind:$A", first_touch, .nodes = 2, .refused = ALL, .error = EPERM},
     {"EPERM, interleave", "interleave", first_touch, .nodes = 2, .refused = ALL, .error = EPERM},
-    {"EPERM, round-robin", "round-robin", first_touch, .nodes = 2, .refused = ALL, .error = EPERM},
+    {"EPERM, round-robin", "round-robin", somewhere, .nodes = 2, .refused = ALL, .error = EPERM},
     {"EPERM, strict", "bind:$A", local, .nodes = 2, .strict = true, .refused = ALL, .error = EPERM,
      .complaint = "UMALLOC_NUMA", .status = UMALLOC_STOP},
     {"EPERM but for queries", NULL, first_touch, .nodes = 2, .refused = ALL_BUT_QUERY, .error = EPERM},
