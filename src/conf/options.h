@@ -61,6 +61,10 @@ typedef enum um_harden_level { UM_HARDEN_OFF, UM_HARDEN_ON, UM_HARDEN_FULL } um_
     X(harden, HARDEN, CHOICE, UM_HARDEN_OFF, UM_HARDEN_CHOICES, 0, "", "evolving",                           \
       "Serve from a hardened allocator that finds misuse and limits its harm, and costs time and memory; "   \
       "full checks most.")                                                                                   \
+    X(exclude, EXCLUDE, STRING, "", 1, 1023, "names", "stable",                                              \
+      "Programs, by the last part of their path or of argv[0], separated by commas, in which umalloc steps " \
+      "aside: the "                                                                                          \
+      "next allocator serves them, as a rule libc's.")                                                       \
     X(hugepages, HUGEPAGES, CHOICE, UM_HUGEPAGES_AUTO, UM_HUGEPAGES_CHOICES, 0, "", "evolving",              \
       "Transparent huge pages: auto asks for them once 32 MiB are in use in small blocks or 512 MiB in "     \
       "all, off never, thp from the start where that costs small programs nothing, always from the first "   \

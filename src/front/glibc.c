@@ -1,5 +1,6 @@
 /* glibc's own interface to its heap, answered about ours. */
 #include "conf/options.h"
+#include "front/aside.h"
 #include "front/front.h"
 #include "front/gather.h"
 #include "front/report.h"
@@ -13,6 +14,8 @@
 UM_EXPORT struct mallinfo2 mallinfo2(void) {
     struct mallinfo2 m = {0};
     um_stats s;
+    if (um_unlikely(um_aside()))
+        return um_aside_next.mallinfo2 ? um_aside_next.mallinfo2() : m;
     um_gather(&s);
     m.arena = s.active + s.dirty - um_min(s.large_live_bytes, s.active);
     m.hblks = s.large_live_count;
@@ -46,7 +49,8 @@ UM_EXPORT struct mallinfo mallinfo(void) {
 /* The parameters steer a heap that is not ours. The known ones are accepted, as programs that set them must
    not fail. 1 for success, 0 for an unknown parameter, as mallopt(3) says. */
 UM_EXPORT int mallopt(int param, int value) {
-    (void)value;
+    if (um_unlikely(um_aside()))
+        return um_aside_next.mallopt ? um_aside_next.mallopt(param, value) : 0;
     switch (param) {
     case M_TRIM_THRESHOLD:
     case M_MXFAST:
@@ -66,6 +70,8 @@ UM_EXPORT int mallopt(int param, int value) {
 /* 1 if memory went back to the system. pad is what may stay, in bytes. */
 UM_EXPORT int malloc_trim(size_t pad) {
     um_heap *h = um_front_heap();
+    if (um_unlikely(um_aside()))
+        return um_aside_next.malloc_trim ? um_aside_next.malloc_trim(pad) : 0;
     if (h)
         um_heap_flush(h);
     um_heap_retire_parked();
@@ -84,6 +90,11 @@ static void to_stderr(void *ctx, const char *bytes, size_t n) {
 UM_EXPORT void malloc_stats(void) {
     um_text t;
     um_stats s;
+    if (um_unlikely(um_aside())) {
+        if (um_aside_next.malloc_stats)
+            um_aside_next.malloc_stats();
+        return;
+    }
     um_text_init(&t, to_stderr, NULL);
     um_gather(&s);
     um_gather_placement(&s);
@@ -98,6 +109,8 @@ static void to_stream(void *ctx, const char *bytes, size_t n) {
 UM_EXPORT int malloc_info(int options, FILE *stream) {
     um_text t;
     um_stats *copy;
+    if (um_unlikely(um_aside() && um_aside_next.malloc_info))
+        return um_aside_next.malloc_info(options, stream);
     if (options != 0) {
         errno = EINVAL;
         return -1;

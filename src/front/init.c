@@ -6,6 +6,7 @@
    Hand-over: a thread-specific key's destructor. It waits for the second round, so that destructors of other
    keys still find the heap; what is freed or allocated after it goes to the shared heap. */
 #include "conf/options.h"
+#include "front/aside.h"
 #include "front/front.h"
 #include "os/os.h"
 #include "space/pin.h"
@@ -57,7 +58,7 @@ um_heap *um_front_heap(void) {
     um_heap *h = um_tls.heap;
     if (um_likely(h != NULL))
         return h;
-    if (um_unlikely(um_hard_level))
+    if (um_unlikely(um_hard_level || um_aside()))
         return NULL;
     h = um_heap_get();
     if (h && (started || !um_heap_is_first(h)))
@@ -171,6 +172,8 @@ static __attribute__((constructor(101))) void um_start(int argc, char **argv, ch
     (void)argc;
     (void)argv;
     um_os_init();
+    if (um_aside())
+        return; /* silent, and no report */
     um_text_init(&t, to_stderr, NULL);
     if (envp && !um_os_secure())
         complaints = um_options_load(envp, &t);

@@ -1,6 +1,7 @@
 /* The malloc family. malloc and free are the fast paths of front.h and nothing else; what is rare lives below
    in functions of its own, so that the fast ones stay in a few cache lines. errno changes on failure only;
    free keeps it always, for no layer below touches it. */
+#include "front/aside.h"
 #include "front/family.h"
 #include "front/front.h"
 #include "os/fatal.h"
@@ -49,6 +50,8 @@ static void *alloc(size_t bytes, size_t align, bool *zeroed) {
             um_heap_retire_parked();
             p = alloc_from(h, bytes, align, zeroed);
         }
+    } else if (um_unlikely(um_aside())) {
+        return um_aside_next.malloc(bytes);
     } else {
         h = um_heap_shared_lock();
         p = h ? alloc_from(h, bytes, align, zeroed) : NULL;
@@ -80,6 +83,8 @@ UM_NOINLINE void *um_front_alloc_zeroed(size_t bytes) {
         return um_front_hard_alloc(bytes, 0, UM_FAMILY_MALLOC); /* its blocks read as zero */
     if (h)
         h->untouched = NULL;
+    else if (um_unlikely(um_aside()))
+        return um_aside_next.calloc(1, bytes);
     p = alloc(bytes, ALIGN_MIN, &zeroed);
     if (p && !zeroed) {
         /* A block just cut from untouched memory has its list links only to clear. */
@@ -96,14 +101,18 @@ UM_NOINLINE void *um_front_alloc_aligned(size_t align, size_t bytes) {
     bool zeroed;
     if (um_unlikely(um_hard_level))
         return um_front_hard_alloc(bytes, align, UM_FAMILY_MALLOC);
+    if (um_unlikely(!um_tls.heap) && um_aside()) /* whose blocks are not aligned by their size */
+        return um_aside_next.memalign(align, bytes);
     if (um_likely(align <= UM_MEDIUM_MAX && whole - 1 < UM_MEDIUM_MAX))
         return um_front_alloc(whole);
     return alloc(bytes, align, &zeroed);
 }
 
+static UM_COLD _Noreturn void foreign_pointer(const void *p, const char *what) {
+    um_fatal(what, p, 0, "not allocated by umalloc");
+}
+
 static UM_COLD _Noreturn void bad_pointer(const void *p, const um_span *s, const char *what) {
-    if (!s)
-        um_fatal(what, p, 0, "not allocated by umalloc");
     switch (um_span_kind_of(s)) {
     case UM_SPAN_FREE:
     case UM_SPAN_FREE_TAIL:
@@ -116,6 +125,25 @@ static UM_COLD _Noreturn void bad_pointer(const void *p, const um_span *s, const
     default:
         um_fatal(what, p, 0, "no block starts here");
     }
+}
+
+/* p is not NULL and not ours: it may be that nothing is. */
+static UM_COLD void free_foreign(void *p) {
+    if (!um_aside())
+        foreign_pointer(p, "invalid free");
+    um_aside_next.free(p);
+}
+
+static UM_COLD void *realloc_foreign(void *p, size_t bytes) {
+    if (!um_aside())
+        foreign_pointer(p, "invalid realloc");
+    return um_aside_next.realloc(p, bytes);
+}
+
+static UM_COLD size_t usable_foreign(const void *p, const char *what) {
+    if (!um_aside() || !um_aside_next.malloc_usable_size)
+        foreign_pointer(p, what);
+    return um_aside_next.malloc_usable_size((void *)(uintptr_t)p);
 }
 
 /* A slab's block and no heap to buffer it. */
@@ -132,22 +160,25 @@ static UM_NOINLINE um_heap *heap_for_free(void) {
 
 UM_NOINLINE void um_front_free_rare(void *p, um_span *s) {
     um_heap *h = um_tls.heap;
-    if (um_unlikely(!p))
+    if (um_unlikely(!s)) {
+        if (p)
+            free_foreign(p);
         return;
-    if (um_unlikely(um_hard_level) && s && um_hard_owns(s)) {
+    }
+    if (um_unlikely(um_hard_level) && um_hard_owns(s)) {
         um_front_hard_free(p, s, UM_FAMILY_MALLOC, UM_HARD_UNSAID, 0);
         return;
     }
     if (um_unlikely(!h))
         h = heap_for_free();
-    if (um_likely(s && um_span_kind_of(s) == UM_SPAN_SLAB)) {
+    if (um_likely(um_span_kind_of(s) == UM_SPAN_SLAB)) {
         if (um_likely(h != NULL))
             um_remote_start(h, s, p);
         else
             free_late(s, p);
         return;
     }
-    if (um_unlikely(!s || um_span_kind_of(s) != UM_SPAN_LARGE || p != um_span_start(s)))
+    if (um_unlikely(um_span_kind_of(s) != UM_SPAN_LARGE || p != um_span_start(s)))
         bad_pointer(p, s, "invalid free");
     um_large_free(h, s);
 }
@@ -159,15 +190,17 @@ UM_NOINLINE void um_front_free_other(void *p) {
 
 size_t um_front_usable(const void *p, const char *what) {
     const um_span *s = um_span_of(p);
-    if (s && um_span_kind_of(s) == UM_SPAN_SLAB && um_slab_is_block(s, p)) {
+    if (um_unlikely(!s))
+        return usable_foreign(p, what);
+    if (um_span_kind_of(s) == UM_SPAN_SLAB && um_slab_is_block(s, p)) {
         /* A block in use may hold its own address there too: lists and rings of the program's do. */
         if (um_unlikely(((const um_block *)p)->self == (uintptr_t)p) && um_heap_is_free(s, p))
             um_fatal(what, p, s->block_bytes, "it is free");
         return s->block_bytes;
     }
-    if (s && um_span_kind_of(s) == UM_SPAN_LARGE && p == um_span_start(s))
+    if (um_span_kind_of(s) == UM_SPAN_LARGE && p == um_span_start(s))
         return s->bytes;
-    if (s && um_hard_owns(s))
+    if (um_hard_owns(s))
         return um_hard_usable(p, s, what);
     bad_pointer(p, s, what);
 }
@@ -231,7 +264,9 @@ UM_EXPORT void *realloc(void *p, size_t bytes) {
     if (!p)
         return um_front_malloc(bytes);
     s = um_span_of(p);
-    if (um_unlikely(um_hard_level) && s && um_hard_owns(s))
+    if (um_unlikely(!s))
+        return realloc_foreign(p, bytes);
+    if (um_unlikely(um_hard_level) && um_hard_owns(s))
         return um_front_hard_realloc(p, s, bytes);
     old = um_front_usable(p, "invalid realloc");
     if (bytes == 0) { /* as glibc does */

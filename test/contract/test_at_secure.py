@@ -39,9 +39,11 @@ def main():
         status, out, err = run(plain, {"STATS": "text"})
         assert (status, out) == (0, "hello\nnot secure\n"), (status, out, err)
         assert err.startswith("umalloc report: plain "), err
+        assert run(plain, {"STATS": "text", "EXCLUDE": "plain"}) == (0, "hello\nnot secure\n", ""), "not excluded"
         target = os.path.join(folder, "report")
         for options in [{"STATS": "text"}, {"STATS": "json", "STATS_FILE": target}, {"VERBOSE": "1"},
-                        {"STRICT": "1", "DECAY_MS": "abc"}, {"NOPE": "1"}]:
+                        {"STRICT": "1", "DECAY_MS": "abc"}, {"NOPE": "1"},
+                        {"VERBOSE": "1", "EXCLUDE": "raised"}]:
             status, out, err = run(raised, options)
             assert (status, out, err) == (0, "hello\nsecure\n", ""), (options, status, out, err)
         assert not os.path.exists(target), "a report of a set-user-ID program"

@@ -5,6 +5,7 @@ case_*; `list` as CASE prints them. By default a run must succeed and leave stde
 unasked. Status 77 is a skip with its reason. Bounds: nothing here measures speed.
 """
 
+import glob
 import os
 import re
 import resource
@@ -267,15 +268,29 @@ def case_static_program(place):
     place.succeed(["static"], out=re.escape(expected))
 
 
-def case_address_sanitizer(place):
-    """A program with a sanitizer's own malloc runs, or is refused in few words."""
+def sanitized(place, name, found):
+    """A program with a sanitizer's own malloc runs, or is refused in one line; where it runs, it finds what it finds."""
     try:
-        place.program("asan")
+        place.program(name)
     except Failure as e:
-        raise Skip("this compiler builds no program with AddressSanitizer") from e
-    done = place.run(["asan"])
-    refused = done.returncode > 0 and "ASan runtime does not come first" in done.stderr and len(done.stderr) < 400
+        raise Skip("this compiler builds no program with this sanitizer") from e
+    done = place.run([name])
+    refused = done.returncode > 0 and len(done.stderr.splitlines()) == 1 and done.stdout == ""
     expect(refused or (done.returncode == 0 and done.stderr == ""), done.summary)
+    if not refused:
+        done = place.run([name, "mistake"])
+        expect(done.returncode > 0 and found in done.stderr, done.summary)
+
+
+def case_address_sanitizer(place):
+    sanitized(place, "asan", "heap-use-after-free")
+
+
+def case_thread_sanitizer(place):
+    bare = place.run(["tsan"], preload="")
+    if bare.returncode:
+        raise Skip("ThreadSanitizer does not work here: " + bare.stderr.strip())
+    sanitized(place, "tsan", "data race")
 
 
 def case_valgrind(place):
@@ -285,6 +300,115 @@ def case_valgrind(place):
     expect(done.returncode == 0, done.summary)
     done = place.run([shutil.which("valgrind"), "--tool=none", "-q", place.program("late"), "exit"])
     expect(done.returncode == 0 and done.stdout.endswith("dso\n"), done.summary)
+
+
+def case_memcheck(place):
+    """valgrind puts its own malloc in place of any: a leak is found as without us."""
+    if not shutil.which("valgrind"):
+        raise Skip("valgrind is not installed")
+    done = place.run([shutil.which("valgrind"), "--leak-check=full", "--error-exitcode=9", place.program("leak")])
+    expect(done.returncode == 9 and re.search(r"12,345 bytes in 1 blocks are definitely lost", done.stderr), done.summary)
+
+
+def case_embedded_allocators(place):
+    """A library's malloc comes after ours, a program's own before it."""
+    tried = 0
+    for name, ours in {"jemalloc": True, "tcmalloc": True, "jemalloc_static": False}.items():
+        try:
+            program = place.program("embedded_" + name)
+        except Failure:
+            continue
+        tried += 1
+        place.succeed([program], preload="")
+        done = place.succeed([program, "whose"])
+        expect((done.stdout.strip() == place.library) == ours, done.summary)
+        place.succeed([program], env={"UMALLOC_EXCLUDE": os.path.basename(program)})
+    if not tried:
+        raise Skip("none of these allocators is installed")
+
+
+def aside(place, names, argument="8", **more):
+    return place.run(["aside", argument], env={"UMALLOC_EXCLUDE": names}, **more)
+
+
+def case_excluded(place):
+    """Neither the first call nor the last is ours, and nothing is said or reported."""
+    served = place.run(["aside", "0"])
+    expect(served.returncode == 0, served.summary)
+    expect(place.run(["aside", "8"]).returncode == 4, "our own blocks were not told from libc's")
+    for names in ("lifecycle_aside", "sh,lifecycle_aside", "lifecycle_aside,,x"):
+        done = aside(place, names)
+        expect((done.returncode, done.stdout, done.stderr) == (0, "", ""), done.summary)
+    for name, argv in (("early", []), ("late", ["exit"]), ("threads", ["producers", "5000"]), ("fork", ["spawn", "4", "50"]),
+                       ("thread_end", ["100"])):
+        done = place.run([name] + argv, env={"UMALLOC_EXCLUDE": "true,lifecycle_" + name, "UMALLOC_STATS": "text"})
+        expect(done.returncode == 0 and done.stderr == "", done.summary)
+    done = place.run(["aside"], env={"UMALLOC_EXCLUDE": "lifecycle_aside", "UMALLOC_VERBOSE": "1", "UMALLOC_NOPE": "1",
+                                     "UMALLOC_STRICT": "1"})
+    expect((done.returncode, done.stdout, done.stderr) == (0, "", ""), done.summary)
+
+
+def case_excluded_next_preload(place):
+    """The next allocator is the one that is preloaded behind us."""
+    paths = glob.glob("/usr/lib/*-linux-gnu/libjemalloc.so.2")
+    if not paths:
+        raise Skip("jemalloc is not installed")
+    place.succeed(["ordinary"], preload=place.library + ":" + paths[0], env={"UMALLOC_EXCLUDE": "lifecycle_ordinary"})
+    done = place.run([shutil.which("python3"), "-c", "print(2)"], preload=place.library + ":" + paths[0],
+                     env={"UMALLOC_EXCLUDE": "python3", "MALLOC_CONF": "stats_print:true"})
+    expect(done.returncode == 0 and "jemalloc" in done.stderr, done.summary)
+
+
+def case_excluded_by_name(place):
+    """Whole names only; of the file or of argv[0]; not the children; not the programs of others."""
+    for names in ("aside", "lifecycle_asid", "lifecycle_aside2", "ifecycle_aside", "LIFECYCLE_ASIDE", ","):
+        done = aside(place, names, "0")
+        expect((done.returncode, done.stderr) == (0, ""), names + ": " + done.summary)
+    whole = dict(os.environ, UMALLOC_EXCLUDE="another", LD_PRELOAD=place.library)
+    done = subprocess.run(["another", "8"], executable=place.program("aside"), env=whole, check=False)
+    expect(done.returncode == 0, "argv[0] does not count")
+    done = place.run(["/bin/sh", "-c", "%s 0" % place.program("aside")], env={"UMALLOC_EXCLUDE": "sh"})
+    expect(done.returncode == 0, done.summary)
+    with tempfile.TemporaryDirectory() as folder:
+        script = os.path.join(folder, "script")
+        with open(script, "w", encoding="utf-8") as f:
+            f.write("#!%s 8\n" % place.program("aside"))
+        os.chmod(script, 0o755)
+        for names, status in (("script", 0), ("lifecycle_aside", 0), ("8", 4)):
+            done = place.run([script], env={"UMALLOC_EXCLUDE": names})
+            expect(done.returncode == status, done.summary)
+
+
+def active(place, argv, status, words, **more):
+    script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "scripts", "umalloc-active")
+    done = place.run([sys.executable, script] + argv, **more)
+    expect(done.returncode == status and re.search(words, done.stderr), done.summary)
+
+
+def waiting_cat(place, env):
+    """A cat that has allocated and waits for input."""
+    child = subprocess.Popen(["cat"], env=dict(os.environ, **env), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    child.stdin.write(b"x\n")
+    child.stdin.flush()
+    expect(child.stdout.readline() == b"x\n", "cat does not answer")
+    return child
+
+
+def case_active(place):
+    preload = {"LD_PRELOAD": place.library}
+    for env, status, words in ((preload, 0, r"yes: \S*libumalloc\.so\S* serves cat "),
+                               (dict(preload, UMALLOC_EXCLUDE="cat"), 1, r"no: it steps aside in cat "),
+                               ({"LD_PRELOAD": ""}, 1, r"no: the library is not in cat ")):
+        child = waiting_cat(place, env)
+        try:
+            active(place, [str(child.pid)], status, words, preload="")
+        finally:
+            child.communicate()
+    active(place, ["/bin/ls", "/"], 0, r"yes: umalloc served /bin/ls, which ended with status 0; \d+ blocks")
+    active(place, ["/bin/ls", "/"], 1, r"no: /bin/ls ended with status 0 and left no report", preload="")
+    active(place, ["/bin/ls", "/"], 1, "no: /bin/ls ended", env={"UMALLOC_EXCLUDE": "ls"})
+    active(place, ["/no/such/program"], 2, "cannot tell: ")
+    active(place, [str(1 << 30)], 2, "cannot tell: no process ")
 
 
 def case_exit_status_and_silence(place):

@@ -265,6 +265,12 @@ Test(options, strings_have_a_longest) {
                      "UMALLOC_STATS_FILE=\"\" is not a text of 1 to 1023 bytes; using the default \"\"");
 }
 
+Test(options, each_text_has_its_room) {
+    cr_expect_str_eq(load("UMALLOC_EXCLUDE=a,b", "UMALLOC_STATS_FILE=/file"), "");
+    cr_expect_str_eq(um_option.stats_file, "/file");
+    cr_expect_str_eq(um_option.exclude, "a,b");
+}
+
 Test(options, values_are_shown_safely) {
     expect_complaint(
         "UMALLOC_STATS=a\033[31m\n\"\\",
@@ -347,6 +353,7 @@ Test(options, text_dump_shows_value_and_source) {
                                             "  UMALLOC_LIMIT           default      0\n"
                                             "  UMALLOC_SOFT_LIMIT      default      0\n"
                                             "  UMALLOC_HARDEN          default      off\n"
+                                            "  UMALLOC_EXCLUDE         default      \"\"\n"
                                             "  UMALLOC_HUGEPAGES       default      auto\n"
                                             "  UMALLOC_NUMA            default      local\n"
                                             "  UMALLOC_NUMA_STRICT     default      off\n"
