@@ -325,6 +325,121 @@ static void misaligned_large(void) {
     bad(p + 8);
 }
 
+/* A function of the library that no header here declares. */
+static void (*entry(const char *name))(void) {
+    void (*f)(void) = (void (*)(void))dlsym(RTLD_DEFAULT, name);
+    CHECK(f, "no %s", name);
+    return f;
+}
+
+/* operator delete of a block of `made` bytes as one of `said`. */
+static void delete_as(size_t made, size_t said) {
+    void (*delete_sized)(void *, size_t) = (void (*)(void *, size_t))entry("_ZdlPvm");
+    void *p = ((void *(*)(size_t))entry("_Znwm"))(made);
+    tell(p);
+    delete_sized(p, said);
+}
+
+static void delete_less(void) {
+    delete_as(100, 50);
+}
+static void delete_more(void) {
+    delete_as(100, 200);
+}
+static void delete_medium(void) {
+    delete_as(5000, 100);
+}
+static void delete_large(void) {
+    delete_as(100 * CHECK_KIB, 300 * CHECK_KIB);
+}
+static void delete_small_as_large(void) {
+    delete_as(100, 300 * CHECK_KIB);
+}
+
+static void delete_warm(void) {
+    warm_up(64);
+    delete_as(64, 80);
+}
+
+static void delete_array(void) {
+    void *p = ((void *(*)(size_t))entry("_Znam"))(400);
+    tell(p);
+    ((void (*)(void *, size_t))entry("_ZdaPvm"))(p, 40);
+}
+
+static void delete_aligned(void) {
+    void *p = ((void *(*)(size_t, size_t))entry("_ZnwmSt11align_val_t"))(100, 64);
+    tell(p);
+    ((void (*)(void *, size_t, size_t))entry("_ZdlPvmSt11align_val_t"))(p, 100, 2048);
+}
+
+static void delete_interior(void) {
+    char *p = filled(100);
+    tell(p + 16);
+    ((void (*)(void *, size_t))entry("_ZdlPvm"))(p + 16, 50);
+}
+
+static void free_sized_more(void) {
+    void *p = realloc(filled(1000), 600); /* a shrink that stays in place */
+    tell(p);
+    ((void (*)(void *, size_t))entry("free_sized"))(p, 5000);
+}
+
+static void free_sized_aligned(void) {
+    void *p = memalign(64, 200);
+    tell(p);
+    ((void (*)(void *, size_t, size_t))entry("free_aligned_sized"))(p, 64, 2000);
+}
+
+static void usable_freed(void) {
+    void *p = filled(64), *keep = filled(64);
+    tell(p);
+    free(p);
+    CHECK(malloc_usable_size(p) == 0, "it is free");
+    free(keep);
+}
+
+static void realloc_freed_warm(void) {
+    void *p;
+    warm_up(64);
+    p = filled(64);
+    tell(p);
+    free(p);
+    sink = realloc(p, 5000);
+}
+
+/* Both blocks of a slab are free, so nothing of it is current. */
+static void double_empty_slab(void) {
+    void *p = filled(5000), *q = filled(5000);
+    tell(p);
+    free(p);
+    free(q);
+    free(p);
+}
+
+/* Nothing touches the class again; the heap grows elsewhere. */
+static void double_looked_at(void) {
+    void *p;
+    warm_up(64);
+    p = filled(64);
+    tell(p);
+    free(p);
+    free(p);
+    for (size_t i = 0; i < 200; i++)
+        sink = filled(2000);
+}
+
+static void written_looked_at(void) {
+    char *p;
+    warm_up(64);
+    p = filled(64);
+    tell(p);
+    free(p);
+    memset(p, 0x41, 8);
+    for (size_t i = 0; i < 200; i++)
+        sink = filled(2000);
+}
+
 #define CASE(name)                                                                                           \
     { #name, name }
 
@@ -376,6 +491,22 @@ static const struct {
     CASE(misaligned_1),
     CASE(misaligned_8),
     CASE(misaligned_large),
+    CASE(delete_less),
+    CASE(delete_more),
+    CASE(delete_medium),
+    CASE(delete_large),
+    CASE(delete_small_as_large),
+    CASE(delete_warm),
+    CASE(delete_array),
+    CASE(delete_aligned),
+    CASE(delete_interior),
+    CASE(free_sized_more),
+    CASE(free_sized_aligned),
+    CASE(usable_freed),
+    CASE(realloc_freed_warm),
+    CASE(double_empty_slab),
+    CASE(double_looked_at),
+    CASE(written_looked_at),
 };
 
 int main(int argc, char **argv) {

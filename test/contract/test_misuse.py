@@ -17,6 +17,7 @@ ANY_DOUBLE = r"umalloc: double free: 0x[0-9a-f]+ \(\d+-byte block, [^()]+\)"
 FOREIGN = r"umalloc: invalid free: ADDRESS \(not allocated by umalloc\)"
 NOTHING = r"umalloc: invalid free: ADDRESS \((not allocated by umalloc|no block starts here)\)"
 INTERIOR = r"umalloc: invalid free: ADDRESS \(\d+-byte block, not the start of a block\)"
+MISMATCH = r"umalloc: mismatched sized free: ADDRESS \(%d-byte block, allocated with another size or alignment\)"
 UNCUT = r"umalloc: invalid free: ADDRESS \(\d+-byte block, never handed out\)"
 LARGE_INTERIOR = r"umalloc: invalid free: ADDRESS \((\d+-byte block, not the start of the block|no block starts here)\)"
 
@@ -65,6 +66,22 @@ EXPECTED = {
     "misaligned_1": INTERIOR,
     "misaligned_8": INTERIOR,
     "misaligned_large": LARGE_INTERIOR,
+    "delete_less": MISMATCH % 112,
+    "delete_more": MISMATCH % 112,
+    "delete_medium": MISMATCH % 5120,
+    "delete_large": MISMATCH % 102400,
+    "delete_small_as_large": MISMATCH % 112,
+    "delete_warm": MISMATCH % 64,
+    "delete_array": MISMATCH % 400,
+    "delete_aligned": MISMATCH % 128,
+    "delete_interior": INTERIOR,
+    "free_sized_more": MISMATCH % 1024,
+    "free_sized_aligned": MISMATCH % 256,
+    "usable_freed": r"umalloc: invalid malloc_usable_size: ADDRESS \(64-byte block, it is free\)",
+    "realloc_freed_warm": r"umalloc: invalid realloc: ADDRESS \(64-byte block, it is free\)",
+    "double_empty_slab": r"umalloc: double free: ADDRESS \(5120-byte block, no block of its slab is in use\)",
+    "double_looked_at": DOUBLE,
+    "written_looked_at": r"umalloc: freed memory was written to: ADDRESS \(64-byte block, its free-list link is damaged\)",
 }
 
 
