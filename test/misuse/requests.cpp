@@ -86,6 +86,8 @@ outcome aligned_then_plain_delete(size_t n) {
 
 outcome delete_with_wrong_alignment(size_t n) {
     void *p = operator new(n, std::align_val_t(64));
+    for (size_t i = 0; i < 64 && reinterpret_cast<uintptr_t>(p) % 8192 == 0; i++)
+        p = operator new(n, std::align_val_t(64)); /* one that is not aligned so by luck */
     armed();
     operator delete(p, n, std::align_val_t(8192));
     return GOT_AWAY;
