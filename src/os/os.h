@@ -43,6 +43,9 @@ UM_HIDDEN int um_os_lock(uintptr_t at, size_t bytes);
 UM_HIDDEN int um_os_protect(uintptr_t at, size_t bytes, bool access);
 /* Moves pages without copying; [to, to + bytes) is replaced, [from, from + bytes) is unmapped after. */
 UM_HIDDEN int um_os_move(uintptr_t from, size_t bytes, uintptr_t to);
+/* Moves pages without copying into [to, to + bytes), which is replaced; [from, from + bytes) stays mapped and
+   reads as zero. Not 0: nothing was moved, but [to, to + bytes) may be unmapped; EPERM: locked in memory. */
+UM_HIDDEN int um_os_pull(uintptr_t from, size_t bytes, uintptr_t to);
 /* Advice only: failure is harmless. */
 UM_HIDDEN void um_os_hugepage(uintptr_t at, size_t bytes, bool want);
 

@@ -25,6 +25,8 @@ typedef struct um_space {
     size_t missed_now, missed_before;        /* of those, wanted again: this interval, the last */
     uint64_t interval_ms;                    /* start of this interval */
     uint64_t purge_again_ms;                 /* the kernel refused to purge: not before this */
+    size_t seams;                            /* slots so marked */
+    bool stuck;                              /* the kernel would not move pages: not tried again */
     um_span *oldest, *youngest;              /* dirty spans by age */
     um_span *kept;                           /* dirty spans whose purge would cost more than it gives */
     size_t kept_bytes;                       /* of those, part of dirty_bytes */
@@ -63,6 +65,16 @@ extern UM_HIDDEN _Atomic(uint64_t) um_space_now_ms;
 UM_HIDDEN uint64_t um_space_read_clock(void);
 
 UM_HIDDEN void um_space_detach_locked(um_space *sp, um_span *s);
+/* Cuts a detached span after `slots`; the rest is filed in its state. */
+UM_HIDDEN void um_space_split_locked(um_space *sp, um_span *s, size_t slots);
+/* Replaces a span's memory by zeroed memory; the state that this leaves it in. */
+UM_HIDDEN um_span_state um_space_map_anew(um_space *sp, const um_span *s);
+/* Moves dirty pages from elsewhere into a clean BUSY span, as many as there are in pieces worth it; *zeroed
+   becomes false if any came. False: the span is gone, for it could not be mapped any more. */
+UM_HIDDEN bool um_space_gather(um_space *sp, um_span *s, bool *zeroed);
+/* No mapping begins inside the span any more. */
+UM_HIDDEN void um_space_forget_seams_locked(um_space *sp, um_span *s);
+UM_HIDDEN bool um_space_has_seams(const um_span *s);
 UM_HIDDEN void um_space_insert_locked(um_space *sp, um_span *s, um_span_state state, size_t bytes);
 /* Cuts a detached span to `slots` after the first `skip`; what is before and behind is filed in its state. */
 UM_HIDDEN um_span *um_space_cut_locked(um_space *sp, um_span *s, size_t skip, size_t slots);

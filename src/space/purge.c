@@ -64,11 +64,16 @@ static bool purge_one(um_space *sp, um_span *s) {
     uintptr_t at = (uintptr_t)um_span_start(s);
     size_t bytes = (size_t)s->slots << UM_SLOT_SHIFT;
     um_span_state state = UM_DIRTY;
+    bool patched = um_space_has_seams(s);
     if (um_os_space_limited && s->slots >= UNMAP_SLOTS && um_os_unmap(at, bytes) == 0)
         state = UM_UNMAPPED;
+    else if (patched)
+        state = um_space_map_anew(sp, s);
     else if (um_os_purge(at, bytes) == 0)
         state = UM_CLEAN;
     um_lock_take(&sp->lock);
+    if (state != UM_DIRTY && patched)
+        um_space_forget_seams_locked(sp, s);
     um_space_insert_locked(sp, s, state, s->bytes);
     if (state == UM_DIRTY)
         sp->purge_again_ms =

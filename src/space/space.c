@@ -166,8 +166,7 @@ static void stay_dirty(um_span *s) {
         s->bytes = 1;
 }
 
-/* Cuts a detached span after `slots`; the rest is filed in its state. Returns the bytes that stay with s. */
-static void split_locked(um_space *sp, um_span *s, size_t slots) {
+void um_space_split_locked(um_space *sp, um_span *s, size_t slots) {
     um_span *rest = s + slots;
     size_t keep;
     if (s->slots == slots)
@@ -288,7 +287,7 @@ um_span *um_space_cut_locked(um_space *sp, um_span *s, size_t skip, size_t slots
         stay_dirty(front);
         file_locked(sp, front);
     }
-    split_locked(sp, s, slots);
+    um_space_split_locked(sp, s, slots);
     return s;
 }
 
@@ -374,17 +373,23 @@ static void note_miss_locked(um_space *sp, const um_span *s) {
     sp->missed_now += missed;
 }
 
-static um_span *alloc_once(um_space *sp, size_t slots, size_t align, bool clean_only) {
+/* zeroed NULL: only a clean span will do. */
+static um_span *alloc_once(um_space *sp, size_t slots, size_t align, bool *zeroed) {
     um_span *s;
     bool crowded = false;
     um_lock_take(&sp->lock);
-    s = over_limit(slots) ? NULL : take_locked(sp, slots, align, clean_only);
+    s = over_limit(slots) ? NULL : take_locked(sp, slots, align, !zeroed);
     if (s) {
         now_active_locked(sp, 0, slots);
         note_miss_locked(sp, s);
         crowded = um_space_crowded_locked(sp);
     }
     um_lock_drop(&sp->lock);
+    if (s && zeroed) {
+        *zeroed = s->state != UM_DIRTY;
+        if (*zeroed && !um_space_gather(sp, s, zeroed))
+            s = NULL;
+    }
     if (crowded)
         um_space_purge_excess(sp);
     return s;
@@ -393,17 +398,18 @@ static um_span *alloc_once(um_space *sp, size_t slots, size_t align, bool clean_
 /* From one space; under a strict policy, with all its pages where they should be: what is dirty was looked at
    before. */
 static um_span *alloc_from(um_space *sp, size_t slots, size_t align, bool *zeroed) {
-    um_span *s = alloc_once(sp, slots, align, false);
+    bool zero;
+    um_span *s = alloc_once(sp, slots, align, &zero);
     if (!s && um_space_trim(0)) /* what is kept for reuse stood in the way, or fragments the addresses */
-        s = alloc_once(sp, slots, align, false);
+        s = alloc_once(sp, slots, align, &zero);
     if (!s)
         return NULL;
     s->moved = 0;
     s->full = 0;
     s->cut = 0;
     if (zeroed)
-        *zeroed = s->state != UM_DIRTY;
-    if (um_likely(!um_place.strict) || s->state == UM_DIRTY ||
+        *zeroed = zero;
+    if (um_likely(!um_place.strict) || !zero ||
         um_place_fill(s->node, (uintptr_t)um_span_start(s), slots << UM_SLOT_SHIFT))
         return s;
     um_space_free(s, 0);
@@ -426,7 +432,7 @@ int um_space_purge_part(void *at, size_t bytes) {
 /* Fresh memory for a range whose mapping may be in pieces; the mapping is a new one, so what was told of it
    is told again. Where the kernel refuses, nobody knows which of the old pieces it has unmapped: all go, or
    all are there and are purged. */
-static um_span_state map_anew(um_space *sp, const um_span *s) {
+um_span_state um_space_map_anew(um_space *sp, const um_span *s) {
     uintptr_t at = (uintptr_t)um_span_start(s);
     size_t bytes = (size_t)s->slots << UM_SLOT_SHIFT;
     if (um_os_remap_zero(at, bytes) == 0) {
@@ -444,13 +450,15 @@ void um_space_free(um_span *s, size_t dirty_bytes) {
     um_span_state state = dirty_bytes ? UM_DIRTY : UM_CLEAN;
     um_space_read_clock();
     if (s->moved)
-        state = map_anew(sp, s);
+        state = um_space_map_anew(sp, s);
     else if (um_space_sparse(dirty_bytes, slots) &&
              um_space_purge_part(um_span_start(s), slots << UM_SLOT_SHIFT) == 0)
         state = UM_CLEAN;
     um_lock_take(&sp->lock);
     um_span_set_kind(s, UM_SPAN_BUSY);
     resize_active_locked(sp, slots, 0);
+    if (s->moved)
+        um_space_forget_seams_locked(sp, s);
     if (s->full)
         atomic_fetch_sub_explicit(&sp->full_slots, 1, memory_order_relaxed); /* hint */
     s->full = 0;
@@ -486,7 +494,7 @@ static um_span *take_right_locked(um_space *sp, um_span *s, size_t slots) {
     if (have < slots)
         return NULL;
     um_space_detach_locked(sp, r);
-    split_locked(sp, r, slots);
+    um_space_split_locked(sp, r, slots);
     if (r->state == UM_UNMAPPED && map_fresh(r->node, right, slots) != 0) {
         um_space_insert_locked(sp, r, UM_UNMAPPED, 0);
         return NULL;
@@ -536,7 +544,7 @@ um_span *um_space_move(um_span *s, size_t new_slots, size_t used_bytes) {
     um_span *t;
     um_span_state state;
     if (new_slots > SLOTS_MAX || um_place.strict || um_space_setting.rigid ||
-        !(t = alloc_once(sp, new_slots, 1, true)))
+        !(t = alloc_once(sp, new_slots, 1, NULL)))
         return NULL;
     t->full = 0;
     t->cut = 0;
@@ -546,7 +554,7 @@ um_span *um_space_move(um_span *s, size_t new_slots, size_t used_bytes) {
         um_space_free(t, 0);
         return NULL;
     }
-    state = map_anew(sp, s);
+    state = um_space_map_anew(sp, s);
     um_lock_take(&sp->lock);
     um_span_set_kind(s, UM_SPAN_BUSY);
     resize_active_locked(sp, s->slots, 0);

@@ -117,6 +117,7 @@ typedef struct um_span {
     uint8_t node;          /* const after the slot was opened */
     uint8_t transit;       /* slab: blocks a remote thread may batch */
     uint8_t kept;          /* free and dirty: not to be purged by age, so on the list of these instead */
+    uint8_t seam; /* of each slot, whatever it is: a mapping of the kernel's may begin here (gather.c) */
     size_t bytes; /* large: usable bytes; free: bytes that may be in memory; slab: such bytes from an earlier
                      use */
     uint64_t freed_ms; /* free and dirty: when */

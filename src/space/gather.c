@@ -1,0 +1,135 @@
+/* Dirty memory in pieces shorter than a request is not lost to it: the kernel moves the pages of several
+   pieces to where one span has room for all, without a copy (mremap). Moving 1 MiB takes some microseconds,
+   faulting it in anew a hundred times as many, and a short piece that nobody can use would be purged. What
+   was moved from stays behind clean.
+
+   Each move may leave boundaries between the kernel's mappings at both ends of where it moved to: seams,
+   noted slot by slot. One call moves pages of one mapping, so a piece ends at the next seam. Purging a span
+   with seams inside maps it anew, which removes them. They are few (SEAMS_MAX), for the kernel bounds the
+   mappings of a process (65530 by default), and they are hints: where one is missing, a move fails, and its
+   piece is tried in halves later. Spaces with huge pages are left alone, for a move would break them up; so
+   are all where each span's pages must be at their node, or memory must stay where it is (pin.c). */
+#include "space/internal.h"
+#include "os/os.h"
+#include "space/place.h"
+
+#include <errno.h>
+
+#define SEAMS_MAX 8192u
+#define LOOKS     16 /* at spans, for a piece */
+/* A short request takes no piece shorter than this: single slots are wanted as they are, by slabs. */
+#define SHORT_SLOTS     32u
+#define SHORT_PIECE_MIN 4u
+
+bool um_space_has_seams(const um_span *s) {
+    for (size_t i = 1; i < s->slots; i++)
+        if (s[i].seam)
+            return true;
+    return false;
+}
+
+void um_space_forget_seams_locked(um_space *sp, um_span *s) {
+    for (size_t i = 1; i < s->slots; i++) {
+        sp->seams -= s[i].seam;
+        s[i].seam = 0;
+    }
+}
+
+static void note_seam_locked(um_space *sp, um_span *slot) {
+    if (um_span_index(slot) >= sp->open_slot)
+        return; /* it has no record yet */
+    sp->seams += !slot->seam;
+    slot->seam = 1;
+}
+
+/* Slots of s from `from` on without a seam between them. */
+static size_t run_at(const um_span *s, size_t from) {
+    size_t n = 1;
+    while (from + n < s->slots && !s[from + n].seam)
+        n++;
+    return n;
+}
+
+/* Detaches n of a dirty span's slots, from `from` on; the rest stays filed. */
+static um_span *cut_out_locked(um_space *sp, um_span *s, size_t from, size_t n) {
+    um_span *piece = s + from;
+    um_space_detach_locked(sp, s);
+    if (from) {
+        um_space_split_locked(sp, s, from);
+        um_space_detach_locked(sp, piece);
+    }
+    um_space_split_locked(sp, piece, n);
+    if (from)
+        um_space_insert_locked(sp, s, UM_DIRTY, s->bytes);
+    return piece;
+}
+
+/* A dirty piece of at most `room` slots, detached; or NULL. Oldest first: it would be purged next. */
+static um_span *take_piece_locked(um_space *sp, size_t room, size_t least) {
+    unsigned looks = LOOKS;
+    for (um_span *s = sp->oldest; s && looks--; s = s->age_next)
+        for (size_t from = 0, run; from < s->slots; from += run) {
+            run = run_at(s, from);
+            if (run >= least)
+                return cut_out_locked(sp, s, from, um_min(run, room));
+        }
+    return NULL;
+}
+
+static bool can_move_locked(const um_space *sp) {
+    return !sp->stuck && sp->seams < SEAMS_MAX && !um_huge_any(&sp->huge) && !um_place.strict &&
+           !um_space_setting.rigid;
+}
+
+/* Moves the pages of one piece to slot `at` of s. Returns how many slots it had; 0: no piece, or an error. */
+static size_t move_piece(um_space *sp, um_span *s, size_t at, int *err) {
+    um_span *piece = NULL;
+    size_t slots;
+    um_lock_take(&sp->lock);
+    if (can_move_locked(sp))
+        piece = take_piece_locked(sp, s->slots - at, s->slots < SHORT_SLOTS ? SHORT_PIECE_MIN : 1);
+    um_lock_drop(&sp->lock);
+    if (!piece)
+        return 0;
+    slots = piece->slots;
+    *err =
+        um_os_pull((uintptr_t)um_span_start(piece), slots << UM_SLOT_SHIFT, (uintptr_t)um_span_start(s + at));
+    um_lock_take(&sp->lock);
+    if (*err) {
+        note_seam_locked(sp, piece + slots / 2);
+        sp->stuck = *err != EFAULT || slots == 1;
+    } else {
+        note_seam_locked(sp, s + at);
+        note_seam_locked(sp, s + at + slots);
+    }
+    um_space_insert_locked(sp, piece, *err ? UM_DIRTY : UM_CLEAN, piece->bytes);
+    um_lock_drop(&sp->lock);
+    return *err ? 0 : slots;
+}
+
+/* What was moved is lost, which is no loss; what could not be may be unmapped. */
+static bool start_over(um_space *sp, um_span *s, bool *zeroed) {
+    if (um_space_map_anew(sp, s) != UM_CLEAN) {
+        s->moved = 1; /* is mapped anew when freed, or counts as unmapped */
+        s->full = 0;
+        um_space_free(s, 0);
+        return false;
+    }
+    um_lock_take(&sp->lock);
+    um_space_forget_seams_locked(sp, s);
+    um_lock_drop(&sp->lock);
+    *zeroed = true;
+    return true;
+}
+
+bool um_space_gather(um_space *sp, um_span *s, bool *zeroed) {
+    size_t at = 0, moved;
+    int err = 0;
+    if (s->slots < SHORT_PIECE_MIN)
+        return true;
+    while (at < s->slots && (moved = move_piece(sp, s, at, &err)) != 0) {
+        *zeroed = false;
+        at += moved;
+    }
+    return err == 0 || err == EPERM || start_over(sp, s, zeroed);
+}
