@@ -35,7 +35,9 @@ bool um_slab_carve(um_span *s) {
     unsigned from = s->carved, left = s->capacity - from;
     size_t bytes = s->block_bytes;
     unsigned most = from ? CARVE_BYTES_MIN / (unsigned)bytes : FIRST_BLOCKS_MAX;
-    unsigned n = (unsigned)um_max(1, um_min(um_min(left, most), CARVE_BYTES_MIN / bytes));
+    /* What is in memory already costs none: few blocks, of a page or so, are cut at once. */
+    bool at_once = s->bytes == UM_SLOT_BYTES && s->capacity <= FIRST_BLOCKS_MAX;
+    unsigned n = at_once ? left : (unsigned)um_max(1, um_min(um_min(left, most), CARVE_BYTES_MIN / bytes));
     char *at = um_span_start(s) + from * bytes;
     um_block *first = (um_block *)at;
     if (left == 0)

@@ -61,6 +61,25 @@ static unsigned take_list(unsigned from) {
     return n;
 }
 
+/* Few blocks of memory that is there anyway are cut at once; many are not, for lists of cold slabs are
+ * walked. */
+Test(slab, carves_memory_that_is_there_at_once) {
+    for (unsigned c = 0; c < UM_CLASSES; c++) {
+        slab->bytes = UM_SLOT_BYTES;
+        um_slab_init(slab, c);
+        cr_assert(um_slab_carve(slab));
+        if (slab->capacity <= 64)
+            cr_expect_eq(slab->carved, slab->capacity);
+        else
+            cr_expect_leq(slab->carved, 64);
+        cr_expect_eq(take_list(0), slab->carved);
+        slab->bytes = UM_SLOT_BYTES - 1;
+        um_slab_init(slab, c);
+        cr_assert(um_slab_carve(slab));
+        cr_expect_leq(slab->carved, um_max(1, 4096 / um_class_bytes[c]));
+    }
+}
+
 Test(slab, carves_each_block_once) {
     for (unsigned c = 0; c < UM_CLASSES; c++) {
         unsigned n = 0;
