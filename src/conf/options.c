@@ -8,7 +8,7 @@
 #define PREFIX        "UMALLOC_"
 #define PREFIX_BYTES  (sizeof PREFIX - 1)
 #define NAME_ROOM     16u /* longest NAME and its zero */
-#define TEXT_ROOM     32u /* longest list of choices and its zero */
+#define TEXT_ROOM     48u /* longest list of choices and its zero */
 #define SHOWN_COLUMNS 80u /* of a value or a name in a complaint */
 #define AUTO          "auto"
 #define BOOL_CHOICES  "0|1|on|off|yes|no|true|false"

@@ -12,7 +12,9 @@ typedef enum um_hugepages_mode {
     UM_HUGEPAGES_AUTO,
     UM_HUGEPAGES_OFF,
     UM_HUGEPAGES_THP,
-    UM_HUGEPAGES_ALWAYS
+    UM_HUGEPAGES_ALWAYS,
+    UM_HUGEPAGES_POOL_2M,
+    UM_HUGEPAGES_POOL_1G
 } um_hugepages_mode;
 
 typedef enum um_harden_level { UM_HARDEN_OFF, UM_HARDEN_ON, UM_HARDEN_FULL } um_harden_level;
@@ -20,7 +22,7 @@ typedef enum um_harden_level { UM_HARDEN_OFF, UM_HARDEN_ON, UM_HARDEN_FULL } um_
 #define UM_OPTION_AUTO UINT64_MAX
 
 #define UM_STATS_CHOICES     "off|text|json"
-#define UM_HUGEPAGES_CHOICES "auto|off|thp|always"
+#define UM_HUGEPAGES_CHOICES "auto|off|thp|always|hugetlb:2M|hugetlb:1G"
 #define UM_HARDEN_CHOICES    "off|on|full"
 
 /* X(id, NAME, type, default, min, max, unit, stability, help)
@@ -66,9 +68,10 @@ typedef enum um_harden_level { UM_HARDEN_OFF, UM_HARDEN_ON, UM_HARDEN_FULL } um_
       "aside: the "                                                                                          \
       "next allocator serves them, as a rule libc's.")                                                       \
     X(hugepages, HUGEPAGES, CHOICE, UM_HUGEPAGES_AUTO, UM_HUGEPAGES_CHOICES, 0, "", "evolving",              \
-      "Transparent huge pages: auto asks for them once 32 MiB are in use in small blocks or 512 MiB in "     \
+      "Huge pages: auto asks for transparent ones once 32 MiB are in use in small blocks or 512 MiB in "     \
       "all, off never, thp from the start where that costs small programs nothing, always from the first "   \
-      "byte on.")                                                                                            \
+      "byte on. hugetlb takes pages from the system's pool of that size, and ordinary ones once it is "      \
+      "empty.")                                                                                              \
     X(numa, NUMA, NUMA, "local", 1, UM_NUMA_TEXT_MAX, "policy", "evolving",                                  \
       "Which NUMA nodes memory comes from: that of the thread (local), only that (local-strict), only "      \
       "those named (bind) or first (prefer), page by page in turn (interleave, weighted), span by span in "  \

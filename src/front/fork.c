@@ -7,6 +7,7 @@
    their slabs, and each becomes an orphan when the child first frees one of its blocks. So a child of a
    program with one heap touches one page here. */
 #include "front/front.h"
+#include "space/pool.h"
 #include "space/space.h"
 
 #include <pthread.h>
@@ -15,10 +16,12 @@ static void before(void) {
     um_heap_lock_all();
     um_hard_lock_all();
     um_space_lock_all();
+    um_pool_before_fork();
     atomic_store_explicit(&um_lock_forker, um_thread_id(), memory_order_relaxed); /* see lock.h */
 }
 
 static void in_parent(void) {
+    um_pool_in_parent();
     atomic_store_explicit(&um_lock_forker, 0, memory_order_relaxed);
     um_space_unlock_all();
     um_hard_unlock_all();
@@ -26,6 +29,7 @@ static void in_parent(void) {
 }
 
 static void in_child(void) {
+    um_pool_in_child();
     um_heap_child_after_fork();
     um_hard_child_after_fork();
     um_space_reset_locks();

@@ -102,7 +102,8 @@ static void apply_options(void) {
         um_option.soft_limit == UM_OPTION_AUTO ? um_os_memory_limit() / 10 * 9 : um_option.soft_limit;
     um_space_setting.hugepages = um_option.hugepages;
     um_space_setting.lock = um_option.lock;
-    um_space_setting.rigid = um_option.lock || um_option.prefault || um_option.prefault_thread;
+    um_space_setting.rigid = um_option.lock || um_option.prefault || um_option.prefault_thread ||
+                             um_option.hugepages >= UM_HUGEPAGES_POOL_2M;
     um_heap_cache_bytes = um_option.thread_cache;
 }
 
@@ -188,7 +189,7 @@ static __attribute__((constructor(101))) void um_start(int argc, char **argv, ch
     if (um_option.harden)
         harden();
     begin_main_thread();
-    if (um_tls.heap && um_space_setting.rigid)
+    if (um_tls.heap && (um_option.lock || um_option.prefault || um_option.prefault_thread))
         start_pinned(um_tls.heap, &t);
     started = true;
     if (um_option.verbose) {

@@ -20,6 +20,7 @@
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <ucontext.h>
 
@@ -87,6 +88,41 @@ static int map_at(uintptr_t at, size_t bytes, int prot) {
 
 int um_os_map_at(uintptr_t at, size_t bytes) {
     return map_at(at, bytes, PROT_READ | PROT_WRITE);
+}
+
+int um_os_map_pool_at(uintptr_t at, size_t bytes, unsigned shift) {
+    long ret;
+    UM_OS_COUNT(mmap_calls);
+    ret = kernel(SYS_mmap, (long)at, (long)bytes, PROT_READ | PROT_WRITE,
+                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE | MAP_HUGETLB |
+                     (long)(shift << MAP_HUGE_SHIFT),
+                 -1, 0);
+    if (!failed(ret) && (uintptr_t)ret != at) { /* see map_at */
+        (void)um_os_unmap((uintptr_t)ret, bytes);
+        return EEXIST;
+    }
+    return error_of(ret);
+}
+
+bool um_os_is_mapped(uintptr_t at, size_t bytes) {
+    return !failed(kernel(SYS_madvise, (long)at, (long)bytes, MADV_NORMAL, 0, 0, 0));
+}
+
+int um_os_copy(uintptr_t to, uintptr_t from, size_t bytes) {
+    size_t done = 0;
+    /* Written, not read: pages that are read from another process, or so, would have to be owned alone. */
+    while (done < bytes) {
+        struct iovec dst = {(void *)(to + done), bytes - done}, src = {(void *)(from + done), bytes - done};
+        long ret = kernel(SYS_process_vm_writev, um_os_pid(), (long)&src, 1, (long)&dst, 1, 0);
+        if (ret == -EPERM || ret == -ENOSYS) { /* refused by a filter */
+            __builtin_memcpy(dst.iov_base, src.iov_base, bytes - done);
+            return 0;
+        }
+        if (ret <= 0)
+            return ret ? error_of(ret) : EFAULT;
+        done += (size_t)ret;
+    }
+    return 0;
 }
 
 bool um_os_seems_free(uintptr_t at, size_t bytes) {
@@ -250,6 +286,16 @@ int um_os_dup_high(int fd) {
 
 void um_os_close(int fd) {
     (void)kernel(SYS_close, fd, 0, 0, 0, 0, 0); /* nothing to be done about an error */
+}
+
+int um_os_pipe(int fds[2]) {
+    return error_of(kernel(SYS_pipe2, (long)fds, O_CLOEXEC, 0, 0, 0, 0));
+}
+
+void um_os_wait_closed(int fd) {
+    char byte;
+    while (kernel(SYS_read, fd, (long)&byte, 1, 0, 0, 0) == -EINTR)
+        ;
 }
 
 int um_os_file_id(int fd, uint64_t id[2]) {

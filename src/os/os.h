@@ -25,6 +25,12 @@ UM_HIDDEN uintptr_t um_os_address_span(void);
 
 /* Maps zeroed private read-write memory at exactly `at`; EEXIST where something is mapped there already. */
 UM_HIDDEN int um_os_map_at(uintptr_t at, size_t bytes);
+/* As um_os_map_at, from the pool of huge pages of 2^shift bytes, reserved there. ENOMEM: it has too few. */
+UM_HIDDEN int um_os_map_pool_at(uintptr_t at, size_t bytes, unsigned shift);
+/* Something is mapped in all of the range. */
+UM_HIDDEN bool um_os_is_mapped(uintptr_t at, size_t bytes);
+/* As memcpy, but what cannot be read is EFAULT. */
+UM_HIDDEN int um_os_copy(uintptr_t to, uintptr_t from, size_t bytes);
 /* Whether nothing is mapped in the range now; nobody keeps it so. True where the kernel will not say: it
    refuses a range of this length for its own limits. */
 UM_HIDDEN bool um_os_seems_free(uintptr_t at, size_t bytes);
@@ -78,6 +84,9 @@ UM_HIDDEN long um_os_read(int fd, char *into, size_t n);
 /* Duplicate with close-on-exec and a high number; or a negated errno value. */
 UM_HIDDEN int um_os_dup_high(int fd);
 UM_HIDDEN void um_os_close(int fd);
+UM_HIDDEN int um_os_pipe(int fds[2]);
+/* Until nobody has the other end of a pipe open. */
+UM_HIDDEN void um_os_wait_closed(int fd);
 /* Names the file behind fd; 0 or an errno value. */
 UM_HIDDEN int um_os_file_id(int fd, uint64_t id[2]);
 /* Resident bytes of the process as the kernel counts them (/proc/self/statm), 0 if unreadable. */

@@ -66,23 +66,24 @@ static void reconsider_locked(um_space *sp) {
         }
 }
 
-void um_huge_opened_locked(um_space *sp, size_t first, size_t slots) {
+void um_huge_opened_locked(um_space *sp, size_t first, size_t slots, bool pool) {
     um_huge *h = &sp->huge;
     um_huge_run *last = h->runs ? &h->run[h->runs - 1] : NULL;
-    bool huge = wanted_locked(sp, slots), pinned = um_space_setting.lock;
+    bool huge = !pool && wanted_locked(sp, slots), pinned = um_space_setting.lock;
     if (huge)
         reconsider_locked(sp);
-    if (last && last->end == first &&
+    if (last && last->end == first && last->pool == pool &&
         ((last->huge == huge && last->pinned == pinned) || h->runs == UM_HUGE_RUNS)) {
         huge = last->huge;
         last->end += slots;
     } else if (h->runs < UM_HUGE_RUNS) {
         h->run[h->runs++] =
-            (um_huge_run){.first = first, .end = first + slots, .huge = huge, .pinned = pinned};
+            (um_huge_run){.first = first, .end = first + slots, .huge = huge, .pinned = pinned, .pool = pool};
     } else {
         huge = false; /* too scattered to follow */
     }
-    advise(first, slots, huge);
+    if (!pool)
+        advise(first, slots, huge);
 }
 
 um_huge_run *um_huge_run_of(um_huge *h, size_t slot) {

@@ -14,6 +14,7 @@ typedef struct um_huge_run {
     bool huge;         /* advised now */
     bool gave_up;      /* was huge, until too many of its pages were broken up */
     bool pinned;       /* never given back (pin.h) */
+    bool pool;         /* from a pool (pool.h) */
 } um_huge_run;
 
 /* A part of um_space, under its lock. */
@@ -30,8 +31,8 @@ UM_INLINE bool um_huge_any(const um_huge *h) {
     return h->runs > 1 || (h->runs && h->run[0].huge);
 }
 
-/* Advises fresh memory. */
-UM_HIDDEN void um_huge_opened_locked(struct um_space *sp, size_t first, size_t slots);
+/* Notes fresh memory, and advises it unless it is from a pool. */
+UM_HIDDEN void um_huge_opened_locked(struct um_space *sp, size_t first, size_t slots, bool pool);
 /* The run of a slot; NULL: it is not known. */
 UM_HIDDEN um_huge_run *um_huge_run_of(um_huge *h, size_t slot);
 /* Advises memory that was mapped anew among what was opened. */

@@ -9,7 +9,14 @@
 #include "space/window.h"
 
 /* As um_hugepages_mode; asserted equal in purge.c. */
-enum { UM_SPACE_HUGE_AUTO, UM_SPACE_HUGE_OFF, UM_SPACE_HUGE_THP, UM_SPACE_HUGE_ALWAYS };
+enum {
+    UM_SPACE_HUGE_AUTO,
+    UM_SPACE_HUGE_OFF,
+    UM_SPACE_HUGE_THP,
+    UM_SPACE_HUGE_ALWAYS,
+    UM_SPACE_HUGE_POOL_2M,
+    UM_SPACE_HUGE_POOL_1G
+};
 
 /* All fields under `lock`, but the atomic one and meta. */
 typedef struct um_space {
@@ -78,6 +85,10 @@ UM_HIDDEN bool um_space_has_seams(const um_span *s);
 UM_HIDDEN void um_space_insert_locked(um_space *sp, um_span *s, um_span_state state, size_t bytes);
 /* Cuts a detached span to `slots` after the first `skip`; what is before and behind is filed in its state. */
 UM_HIDDEN um_span *um_space_cut_locked(um_space *sp, um_span *s, size_t skip, size_t slots);
+/* Makes sure that the next `slots` slots may be mapped. */
+UM_HIDDEN int um_space_claim_locked(um_space *sp, size_t slots);
+/* The slots that come next were mapped: files them clean. */
+UM_HIDDEN void um_space_opened_locked(um_space *sp, size_t slots, bool pool);
 /* Opens fresh memory and files it clean. */
 UM_HIDDEN int um_space_open_locked(um_space *sp, size_t slots);
 /* Bytes that may be dirty now. */

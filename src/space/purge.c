@@ -9,6 +9,7 @@
 #include "conf/options.h"
 #include "os/os.h"
 #include "space/pin.h"
+#include "space/pool.h"
 
 #define BUDGET_FLOOR    (4 * UM_MIB)
 #define SPARE_PART      4u /* of the recent peak: holes of many lengths, soon filled again */
@@ -21,7 +22,9 @@
 _Static_assert((int)UM_SPACE_HUGE_AUTO == (int)UM_HUGEPAGES_AUTO &&
                    (int)UM_SPACE_HUGE_OFF == (int)UM_HUGEPAGES_OFF &&
                    (int)UM_SPACE_HUGE_THP == (int)UM_HUGEPAGES_THP &&
-                   (int)UM_SPACE_HUGE_ALWAYS == (int)UM_HUGEPAGES_ALWAYS,
+                   (int)UM_SPACE_HUGE_ALWAYS == (int)UM_HUGEPAGES_ALWAYS &&
+                   (int)UM_SPACE_HUGE_POOL_2M == (int)UM_HUGEPAGES_POOL_2M &&
+                   (int)UM_SPACE_HUGE_POOL_1G == (int)UM_HUGEPAGES_POOL_1G,
                "the space layer's names are the option's values");
 
 static _Atomic(uint64_t) next_tick_ms; /* relaxed: whoever moves it on does the work */
@@ -65,7 +68,10 @@ static bool purge_one(um_space *sp, um_span *s) {
     size_t bytes = (size_t)s->slots << UM_SLOT_SHIFT;
     um_span_state state = UM_DIRTY;
     bool patched = um_space_has_seams(s);
-    if (um_os_space_limited && s->slots >= UNMAP_SLOTS && um_os_unmap(at, bytes) == 0)
+    if (um_pool_holds(sp, s)) {
+        if (um_os_unmap(at, bytes) == 0)
+            state = UM_UNMAPPED;
+    } else if (um_os_space_limited && s->slots >= UNMAP_SLOTS && um_os_unmap(at, bytes) == 0)
         state = UM_UNMAPPED;
     else if (patched)
         state = um_space_map_anew(sp, s);

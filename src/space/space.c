@@ -8,6 +8,7 @@
 #include "space/internal.h"
 #include "os/os.h"
 #include "space/pin.h"
+#include "space/pool.h"
 
 #include <errno.h>
 
@@ -198,43 +199,50 @@ static int map_fresh(unsigned node, size_t first, size_t slots) {
     return err;
 }
 
-/* Makes `slots` fresh slots follow the open ones; they are one BUSY span with its length set. */
-static int open_locked(um_space *sp, size_t slots, um_span **out) {
+int um_space_claim_locked(um_space *sp, size_t slots) {
     unsigned node = (unsigned)(sp - um_spaces);
-    um_span *s;
+    size_t first, count;
+    bool adjoins;
     int err;
-    if (sp->region_end - sp->open_slot < slots) {
-        size_t first, count;
-        bool adjoins;
-        um_lock_take(&window_lock);
-        err = um_window_claim(node, slots, &first, &count);
-        if (!err)
-            atomic_fetch_or_explicit(&um_spaces_used, (uint64_t)1 << node,
-                                     memory_order_relaxed); /* see internal.h */
-        um_lock_drop(&window_lock);
-        if (err)
-            return err;
-        adjoins = first == sp->region_end && sp->opened_slots;
-        if (!adjoins) {
-            sp->open_slot = first; /* what was left of the old region stays address space */
-            sp->first_slot = sp->opened_slots ? sp->first_slot : first;
-        }
-        sp->region_end = first + count;
-    }
-    err = map_fresh(node, sp->open_slot, slots);
+    if (sp->region_end - sp->open_slot >= slots)
+        return 0;
+    um_lock_take(&window_lock);
+    err = um_window_claim(node, slots, &first, &count);
+    if (!err)
+        atomic_fetch_or_explicit(&um_spaces_used, (uint64_t)1 << node,
+                                 memory_order_relaxed); /* see internal.h */
+    um_lock_drop(&window_lock);
     if (err)
         return err;
-    um_huge_opened_locked(sp, sp->open_slot, slots);
+    adjoins = first == sp->region_end && sp->opened_slots;
+    if (!adjoins) {
+        sp->open_slot = first; /* what was left of the old region stays address space */
+        sp->first_slot = sp->opened_slots ? sp->first_slot : first;
+    }
+    sp->region_end = first + count;
+    return 0;
+}
+
+void um_space_opened_locked(um_space *sp, size_t slots, bool pool) {
+    um_span *s = um_space_window.table + sp->open_slot;
+    um_huge_opened_locked(sp, sp->open_slot, slots, pool);
     um_pin_opened(sp->open_slot, slots);
-    s = um_space_window.table + sp->open_slot;
     s->slots = (uint32_t)slots;
-    s->node = (uint8_t)node;
+    s->node = (uint8_t)(sp - um_spaces);
     s->moved = 0;
     um_span_set_kind(s, UM_SPAN_BUSY);
     sp->open_slot += slots;
     sp->opened_slots += slots;
-    *out = s;
-    return 0;
+    um_space_insert_locked(sp, s, UM_CLEAN, 0);
+}
+
+static int open_locked(um_space *sp, size_t slots) {
+    int err = um_space_claim_locked(sp, slots);
+    if (!err)
+        err = map_fresh((unsigned)(sp - um_spaces), sp->open_slot, slots);
+    if (!err)
+        um_space_opened_locked(sp, slots, false);
+    return err;
 }
 
 /* How much to open at a time for who needs `slots`: whole huge pages. */
@@ -244,21 +252,20 @@ static size_t grow_step_locked(const um_space *sp, size_t slots) {
 }
 
 int um_space_open_locked(um_space *sp, size_t slots) {
-    um_span *s;
-    int err = open_locked(sp, slots, &s);
+    int err = open_locked(sp, slots);
     /* Somebody maps there: go on behind the region. */
     for (int i = 0; err == EEXIST && i < FOREIGN_REGIONS_MAX; i++) {
         sp->open_slot = sp->region_end;
-        err = open_locked(sp, slots, &s);
+        err = open_locked(sp, slots);
     }
-    if (!err)
-        um_space_insert_locked(sp, s, UM_CLEAN, 0);
     return err;
 }
 
 /* Opens at least `slots`, more where that succeeds. */
 static bool grow_locked(um_space *sp, size_t slots) {
     size_t more = grow_step_locked(sp, slots);
+    if (um_pool_asked() && um_pool_grow_locked(sp, slots, more))
+        return true;
     return um_space_open_locked(sp, more) == 0 || (more > slots && um_space_open_locked(sp, slots) == 0);
 }
 
@@ -304,20 +311,32 @@ static um_span *carve_locked(um_space *sp, um_span_state state, size_t slots, si
     return um_space_cut_locked(sp, s, skip_to(s, align), slots);
 }
 
-/* Addresses given back are mapped again. Those that somebody took meanwhile are lost: as if never
-   opened. */
+/* Addresses given back are mapped again; those of a pool in its whole pages. Those that somebody took
+   meanwhile are lost: as if never opened. */
 static um_span *carve_unmapped_locked(um_space *sp, size_t slots, size_t align) {
-    um_span *s;
-    while ((s = carve_locked(sp, UM_UNMAPPED, slots, align)) != NULL) {
-        int err = map_fresh(s->node, um_span_index(s), s->slots);
-        if (!err)
+    size_t unit = um_pool_asked() ? um_pool_slots() : 1;
+    um_span *s = carve_locked(sp, UM_UNMAPPED, um_round_up(slots, unit), um_max(align, unit));
+    while (s || unit > 1) {
+        int err = 0;
+        if (s)
+            err = um_pool_holds(sp, s) && um_pool_map(sp, um_span_index(s), s->slots) == 0
+                      ? 0
+                      : map_fresh(s->node, um_span_index(s), s->slots);
+        if (s && !err) {
+            s->state = UM_CLEAN;
+            um_space_split_locked(sp, s, slots);
             return s;
-        if (err != EEXIST) {
+        }
+        if (err && err != EEXIST) {
             um_space_insert_locked(sp, s, UM_UNMAPPED, 0);
             return NULL;
         }
-        um_span_set_kind(s, UM_SPAN_NONE);
-        sp->opened_slots -= s->slots;
+        if (s) {
+            um_span_set_kind(s, UM_SPAN_NONE);
+            sp->opened_slots -= s->slots;
+        }
+        unit = s ? unit : 1;
+        s = carve_locked(sp, UM_UNMAPPED, um_round_up(slots, unit), um_max(align, unit));
     }
     return NULL;
 }
@@ -478,15 +497,14 @@ static um_span *take_right_locked(um_space *sp, um_span *s, size_t slots) {
     bool free_there = right < sp->open_slot && um_span_kind_of(r) == UM_SPAN_FREE;
     size_t have = free_there ? r->slots : 0;
     if (have < slots && right + have == sp->open_slot && (!have || r->state == UM_CLEAN)) {
-        um_span *fresh;
         size_t missing = slots - have;
         size_t more = grow_step_locked(sp, missing);
         bool adjoins = sp->region_end - sp->open_slot >= missing;
         if (adjoins)
             more = um_min(more, sp->region_end - sp->open_slot);
-        if (open_locked(sp, more, &fresh) != 0 && open_locked(sp, missing, &fresh) != 0)
+        /* It is elsewhere if another node took the next region. */
+        if (open_locked(sp, more) != 0 && open_locked(sp, missing) != 0)
             return NULL;
-        um_space_insert_locked(sp, fresh, UM_CLEAN, 0); /* elsewhere if another node took the next region */
         if (right >= sp->open_slot || um_span_kind_of(r) != UM_SPAN_FREE)
             return NULL;
         have = r->slots;
@@ -495,7 +513,7 @@ static um_span *take_right_locked(um_space *sp, um_span *s, size_t slots) {
         return NULL;
     um_space_detach_locked(sp, r);
     um_space_split_locked(sp, r, slots);
-    if (r->state == UM_UNMAPPED && map_fresh(r->node, right, slots) != 0) {
+    if (r->state == UM_UNMAPPED && (um_pool_asked() || map_fresh(r->node, right, slots) != 0)) {
         um_space_insert_locked(sp, r, UM_UNMAPPED, 0);
         return NULL;
     }

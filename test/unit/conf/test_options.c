@@ -221,13 +221,16 @@ Test(options, pinned_memory) {
 }
 
 Test(options, choices) {
-    static const char *const words[] = {"auto", "off", "thp", "always"};
+    static const char *const words[] = {"auto", "off", "thp", "always", "hugetlb:2M", "hugetlb:1G"};
     for (size_t i = 0; i < UM_COUNT(words); i++) {
         char entry[64];
         snprintf(entry, sizeof entry, "UMALLOC_HUGEPAGES=%s", words[i]);
         expect_silent(entry);
         cr_expect_eq(um_option.hugepages, (int)i);
     }
+    expect_complaint("UMALLOC_HUGEPAGES=hugetlb",
+                     "UMALLOC_HUGEPAGES=\"hugetlb\" is not one of auto|off|thp|always|hugetlb:2M|hugetlb:1G; "
+                     "using the default auto");
     expect_silent("UMALLOC_HUGEPAGES=ALWAYS");
     cr_expect_eq(um_option.hugepages, UM_HUGEPAGES_ALWAYS);
     expect_silent("UMALLOC_STATS=JSON");

@@ -1,0 +1,179 @@
+/* Pools of huge pages. Their memory is never in excess: a touch that finds no page is SIGBUS. So
+   - it is reserved when it is mapped (mmap answers ENOMEM, the clean failure) and put into place at once,
+   which finds out about limits of cgroups and nodes that the reservation does not know; where either fails,
+     ordinary pages are taken, and that is said once;
+   - it is given back in whole pages only, by munmap: after MADV_DONTNEED the reservation would be gone, and a
+     touch could fail. For the same reason nothing gives back, moves or replaces parts of it
+     (um_space_setting.rigid). What is mapped again is reserved again;
+   - the first chunk of a process is ordinary memory, so small programs take nothing from the pool.
+
+   fork shares the pages until one side writes. Then the parent gets a copy; if the pool is empty, the kernel
+   takes the page from the child instead, and a later touch there is SIGBUS. So the child leaves the pool
+   before anything else: it copies its huge pages to ordinary ones at the same addresses, while the thread
+   that forked waits in the parent. Other threads of the parent run on. If they write while the pool is empty,
+   the child may find a page gone: it ends with a message then. Processes made by vfork, posix_spawn and
+   system share no pages and do not come here. */
+#include "space/pool.h"
+#include "base/text.h"
+#include "os/fatal.h"
+#include "os/numa.h"
+#include "os/os.h"
+#include "space/internal.h"
+
+#include <errno.h>
+
+static _Atomic(bool) said;     /* relaxed: one of several may say it */
+static int gate[2] = {-1, -1}; /* while a fork is under way: the child closes [1] when it has left the pool */
+
+bool um_pool_asked(void) {
+    return um_space_setting.hugepages >= UM_SPACE_HUGE_POOL_2M;
+}
+
+size_t um_pool_slots(void) {
+    return (um_space_setting.hugepages == UM_SPACE_HUGE_POOL_1G ? UM_GIB : 2 * UM_MIB) >> UM_SLOT_SHIFT;
+}
+
+static void to_stderr(void *ctx, const char *bytes, size_t n) {
+    (void)ctx;
+    (void)um_os_write(2, bytes, n); /* nowhere to report to */
+}
+
+static void say_short(int err) {
+    um_text t;
+    if (atomic_exchange_explicit(&said, true, memory_order_relaxed)) /* see above */
+        return;
+    um_text_init(&t, to_stderr, NULL);
+    um_text_str(&t, "umalloc: UMALLOC_HUGEPAGES=hugetlb:");
+    um_text_str(&t, um_pool_slots() > UM_HUGE_SLOTS ? "1G" : "2M");
+    um_text_str(&t, ": the pool has too few pages (errno ");
+    um_text_u64(&t, (uint64_t)err);
+    um_text_str(&t, "); using ordinary pages too\n");
+    um_text_flush(&t);
+}
+
+bool um_pool_holds(um_space *sp, const um_span *s) {
+    const um_huge_run *r;
+    if (!um_pool_asked())
+        return false;
+    r = um_huge_run_of(&sp->huge, um_span_index(s));
+    return r && r->pool;
+}
+
+int um_pool_map(um_space *sp, size_t first, size_t slots) {
+    uintptr_t at = um_space_window.base + (first << UM_SLOT_SHIFT);
+    size_t bytes = slots << UM_SLOT_SHIFT;
+    int err = um_os_map_pool_at(at, bytes, um_log2_floor(um_pool_slots() << UM_SLOT_SHIFT));
+    if (err)
+        return err;
+    um_place_bind((unsigned)(sp - um_spaces), at, bytes);
+    err = um_os_populate(at, bytes);
+    if (err && err != EINVAL) { /* an older kernel: there is the reservation */
+        (void)um_os_unmap(at, bytes);
+        return err;
+    }
+    return 0;
+}
+
+/* The run can be told from others: what is forgotten could not be treated as it must be. */
+static bool can_follow(const um_huge *h, size_t first) {
+    const um_huge_run *last = h->runs ? &h->run[h->runs - 1] : NULL;
+    return h->runs < UM_HUGE_RUNS ||
+           (last->pool && last->end == first && last->pinned == um_space_setting.lock);
+}
+
+static int open_pool_locked(um_space *sp, size_t slots) {
+    size_t unit = um_pool_slots(), start = sp->open_slot;
+    int err = um_space_claim_locked(sp, um_round_up(start, unit) - start + slots);
+    if (err)
+        return err;
+    start = sp->open_slot; /* elsewhere, if the claim did not adjoin */
+    sp->open_slot = um_round_up(start, unit);
+    if (um_space_window.base % (unit << UM_SLOT_SHIFT) || !can_follow(&sp->huge, sp->open_slot) ||
+        sp->open_slot + slots > sp->region_end)
+        err = EINVAL;
+    else
+        err = um_pool_map(sp, sp->open_slot, slots);
+    if (err)
+        sp->open_slot = start;
+    else
+        um_space_opened_locked(sp, slots, true);
+    return err;
+}
+
+bool um_pool_grow_locked(um_space *sp, size_t slots, size_t more) {
+    size_t unit = um_pool_slots(), least = um_round_up(slots, unit), n = um_round_up(more, unit);
+    int err = sp->opened_slots ? open_pool_locked(sp, n) : ENOENT;
+    while (err == ENOMEM && n > least) {
+        n = um_max(least, um_round_up(n / 2, unit));
+        err = open_pool_locked(sp, n);
+    }
+    if (err && err != ENOENT && err != EEXIST)
+        say_short(err);
+    return err == 0;
+}
+
+/* Calls f for each run of pool memory. */
+static void each_pool(void (*f)(um_huge_run *r)) {
+    UM_EACH_SPACE(sp)
+    for (um_huge_run *r = sp->huge.run; um_pool_asked() && r < sp->huge.run + sp->huge.runs; r++)
+        if (r->pool)
+            f(r);
+}
+
+static void open_gate(um_huge_run *r) {
+    (void)r;
+    if (gate[0] < 0)
+        (void)um_os_pipe(gate); /* without descriptors the parent does not wait */
+}
+
+void um_pool_before_fork(void) {
+    each_pool(open_gate);
+}
+
+static void shut_gate(void) {
+    if (gate[0] >= 0) {
+        um_os_close(gate[0]);
+        um_os_close(gate[1]);
+    }
+    gate[0] = gate[1] = -1;
+}
+
+void um_pool_in_parent(void) {
+    if (gate[0] < 0)
+        return;
+    um_os_close(gate[1]);
+    um_os_wait_closed(gate[0]);
+    um_os_close(gate[0]);
+    gate[0] = gate[1] = -1;
+}
+
+/* One page of the pool becomes ordinary memory. */
+static void leave_page(uintptr_t at, size_t bytes) {
+    uintptr_t copy;
+    int err;
+    if (!um_os_is_mapped(at, bytes))
+        return; /* given back */
+    err = um_os_map(bytes, &copy);
+    if (!err)
+        err = um_os_copy(copy, at, bytes);
+    if (!err)
+        err = um_os_move(copy, bytes, at);
+    if (err)
+        um_fatal("memory of a pool of huge pages is gone after fork", (void *)at, 0,
+                 err == EFAULT ? "the pool is empty and another thread of the parent wrote to it"
+                               : "no memory to copy it to");
+}
+
+static void leave(um_huge_run *r) {
+    size_t unit = um_pool_slots();
+    for (size_t at = r->first; at < r->end; at += unit)
+        leave_page(um_space_window.base + (at << UM_SLOT_SHIFT), unit << UM_SLOT_SHIFT);
+    r->pool = false;
+}
+
+void um_pool_in_child(void) {
+    each_pool(leave);
+    shut_gate();
+    if (um_pool_asked())
+        um_space_setting.hugepages = UM_SPACE_HUGE_AUTO;
+}

@@ -1,0 +1,162 @@
+/* Memory from pools of huge pages, where the pool is large enough, short, raced for, or empty at a fork. Run
+ * in the lab, by pools.sh, which sets the pool up.
+ *
+ *   pools fill MIB            writes that much; prints MiB that are from the pool
+ *   pools cycle MIB           the same, freed, then again: pages go back to the pool, and come from it again
+ *   pools race MIB ROUNDS     while another process takes and leaves the pool all the time
+ *   pools fork MIB ROUNDS     children read and write all of it, and so does the parent at the same time
+ *   pools threads MIB ROUNDS  the same beside a thread that writes; a child may end with a message, by
+ * SIGABRT */
+#define _GNU_SOURCE
+#include "check.h"
+
+#include <malloc.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define BLOCK 100000
+#define MOST  40000
+
+static unsigned char *block[MOST];
+static size_t count;
+
+static size_t mib_of(const char *path, const char *field) {
+    static char line[512];
+    FILE *f = fopen(path, "r");
+    size_t kib = 0;
+    CHECK(f, "%s", path);
+    while (fgets(line, sizeof line, f))
+        if (!strncmp(line, field, strlen(field)))
+            kib = strtoul(line + strlen(field), NULL, 10);
+    (void)fclose(f);
+    return kib / 1024;
+}
+
+static size_t from_pool(void) {
+    return mib_of("/proc/self/smaps_rollup", "Private_Hugetlb:") +
+           mib_of("/proc/self/smaps_rollup", "Shared_Hugetlb:");
+}
+
+static void fill(size_t mib) {
+    while (count < mib * 1048576 / BLOCK) {
+        CHECK(count < MOST, "room");
+        block[count] = malloc(BLOCK);
+        CHECK(block[count], "block %zu", count);
+        memset(block[count], (int)(count & 127), BLOCK);
+        count++;
+    }
+}
+
+static void drop(void) {
+    while (count)
+        free(block[--count]);
+    (void)malloc_trim(0);
+}
+
+static void verify(size_t step) {
+    for (size_t i = 0; i < count; i++)
+        for (size_t at = 0; at < BLOCK; at += step)
+            CHECK(block[i][at] == (i & 127), "block %zu at %zu", i, at);
+}
+
+static void cycle(size_t mib) {
+    for (int i = 0; i < 4; i++) {
+        fill(mib);
+        verify(999);
+        printf("%zu ", from_pool());
+        drop();
+        printf("%zu ", from_pool());
+    }
+    printf("\n");
+}
+
+static void take_pool_for_ever(void) {
+    size_t bytes = 8 << 20;
+    for (;;) {
+        char *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0);
+        if (p != MAP_FAILED) {
+            for (size_t at = 0; at < bytes; at += 2 << 20)
+                p[at] = 1;
+            munmap(p, bytes);
+        }
+    }
+}
+
+static void race(size_t mib, size_t rounds) {
+    pid_t rival = fork();
+    if (rival == 0)
+        take_pool_for_ever();
+    for (size_t i = 0; i < rounds; i++) {
+        fill(mib);
+        verify(4999);
+        drop();
+    }
+    kill(rival, SIGKILL);
+    waitpid(rival, NULL, 0);
+}
+
+static void write_all(void) {
+    for (size_t i = 0; i < count; i++)
+        memset(block[i], (int)(i & 127), BLOCK);
+}
+
+static int child(void) {
+    verify(4096);
+    write_all();
+    free(block[0]);
+    block[0] = malloc(BLOCK);
+    if (!block[0])
+        return 3;
+    memset(block[0], 0, BLOCK);
+    verify(997);
+    return from_pool() ? 4 : 0;
+}
+
+static void *write_for_ever(void *stop) {
+    while (!*(volatile int *)stop)
+        write_all();
+    return NULL;
+}
+
+static void forks(size_t mib, size_t rounds, int may_abort) {
+    int stop = 0;
+    pthread_t t;
+    fill(mib);
+    if (may_abort)
+        CHECK(pthread_create(&t, NULL, write_for_ever, &stop) == 0, "pthread_create");
+    for (size_t i = 0; i < rounds; i++) {
+        int status;
+        pid_t pid = fork();
+        CHECK(pid >= 0, "fork");
+        if (pid == 0)
+            _exit(child());
+        write_all();
+        CHECK(waitpid(pid, &status, 0) == pid, "waitpid");
+        CHECK(status == 0 || (may_abort && WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT),
+              "child: status %x", status);
+    }
+    stop = 1;
+    if (may_abort)
+        pthread_join(t, NULL);
+    verify(997);
+}
+
+int main(int argc, char **argv) {
+    CHECK(argc >= 3, "usage");
+    size_t mib = strtoul(argv[2], NULL, 10), rounds = argc > 3 ? strtoul(argv[3], NULL, 10) : 1;
+    if (!strcmp(argv[1], "fill")) {
+        fill(mib);
+        verify(997);
+        printf("%zu\n", from_pool());
+    } else if (!strcmp(argv[1], "cycle")) {
+        cycle(mib);
+    } else if (!strcmp(argv[1], "race")) {
+        race(mib, rounds);
+    } else {
+        forks(mib, rounds, !strcmp(argv[1], "threads"));
+    }
+    return 0;
+}
