@@ -34,6 +34,7 @@ um_aside_functions um_aside_next;
 /* argc of the process, then argv and the environment: the dynamic linker's, and static libc's. */
 extern void *__libc_stack_end __attribute__((weak));
 #pragma weak _r_debug
+#pragma weak _DYNAMIC
 
 static bool same(const char *a, const char *b) {
     while (*a && *a == *b)
@@ -165,6 +166,8 @@ static bool find_next(void) {
     um_aside_functions found = {0};
     const struct link_map *map = &_r_debug ? _r_debug.r_map : NULL;
     object o;
+    if (!&_DYNAMIC[0])
+        return false;
     while (map && map->l_ld != _DYNAMIC)
         map = map->l_next;
     if (!map)

@@ -26,7 +26,7 @@ typedef struct scan_arg {
 _Static_assert(sizeof(scan_arg) == 96, "as the number of the call says");
 
 static int scan(int fd, uintptr_t at, size_t bytes, uint64_t *out) {
-    page_region found[RANGES];
+    page_region found[RANGES] = {{0, 0, 0}};
     scan_arg arg = {.size = sizeof arg,
                     .start = at,
                     .end = at + bytes,

@@ -7,11 +7,17 @@
 
 #include "os/numa.h"
 #include "os/os.h"
+#include "os/pagemap.h"
 
 /* X(function, its type, parameters, arguments, result from an errno value): all that return one, or its
    negation. test/rules/check_faults.py compares the list with src/os. */
 #define OS_FAULT_POINTS(X)                                                                                   \
     X(um_os_map_at, int, (uintptr_t a, size_t n), (a, n), +)                                                 \
+    X(um_os_map_pool_at, int, (uintptr_t a, size_t n, unsigned shift), (a, n, shift), +)                     \
+    X(um_os_copy, int, (uintptr_t to, uintptr_t from, size_t n), (to, from, n), +)                           \
+    X(um_os_pull, int, (uintptr_t from, size_t n, uintptr_t to), (from, n, to), +)                           \
+    X(um_os_pipe, int, (int fds[2]), (fds), +)                                                               \
+    X(um_os_huge_bytes, int, (uintptr_t a, size_t n, uint64_t * out), (a, n, out), +)                        \
     X(um_os_map, int, (size_t n, uintptr_t * out), (n, out), +)                                              \
     X(um_os_reserve, int, (size_t n, uintptr_t * out), (n, out), +)                                          \
     X(um_os_remap_zero, int, (uintptr_t a, size_t n), (a, n), +)                                             \
