@@ -99,19 +99,19 @@ extern void __asan_init(void) __attribute__((weak));
 
 typedef struct object {
     uintptr_t base;
-    const ElfW(Sym) * symbols;
+    const Elf64_Sym *symbols;
     const char *strings;
     const uint32_t *hashes; /* DT_GNU_HASH */
 } object;
 
 /* The linker has relocated these addresses in place, as a rule. */
-static const void *table(const object *o, ElfW(Addr) address) {
+static const void *table(const object *o, Elf64_Addr address) {
     return (const void *)(address < o->base ? o->base + address : address);
 }
 
 static bool open_object(const struct link_map *map, object *o) {
     *o = (object){.base = map->l_addr};
-    for (const ElfW(Dyn) *d = map->l_ld; d && d->d_tag != DT_NULL; d++) {
+    for (const Elf64_Dyn *d = map->l_ld; d && d->d_tag != DT_NULL; d++) {
         if (d->d_tag == DT_SYMTAB)
             o->symbols = table(o, d->d_un.d_ptr);
         else if (d->d_tag == DT_STRTAB)
@@ -134,10 +134,10 @@ static uint32_t hash_of(const char *name) {
    chains, one word a symbol, whose lowest bit ends a chain. */
 static void *find(const object *o, const char *name) {
     uint32_t count = o->hashes[0], first = o->hashes[1], h = hash_of(name), i;
-    const uint32_t *buckets = o->hashes + 4 + o->hashes[2] * (sizeof(ElfW(Addr)) / 4);
+    const uint32_t *buckets = o->hashes + 4 + o->hashes[2] * (sizeof(Elf64_Addr) / 4);
     const uint32_t *chains = buckets + count;
     for (i = count ? buckets[h % count] : 0; i >= first && i; i++) {
-        const ElfW(Sym) *s = &o->symbols[i];
+        const Elf64_Sym *s = &o->symbols[i];
         uint32_t word = chains[i - first];
         if ((word | 1) == (h | 1) && s->st_shndx != SHN_UNDEF && same(o->strings + s->st_name, name)) {
             uintptr_t at = o->base + s->st_value;
@@ -165,12 +165,12 @@ static void take_from(const object *o, um_aside_functions *found) {
 static bool find_next(void) {
     um_aside_functions found = {0};
     const struct link_map *map = &_r_debug ? _r_debug.r_map : NULL;
+    const void *ours = _DYNAMIC;
     object o;
-    if (!&_DYNAMIC[0])
-        return false;
-    while (map && map->l_ld != _DYNAMIC)
+    __asm__("" : "+r"(ours)); /* compilers take no address for NULL, but a static program has no _DYNAMIC */
+    while (map && map->l_ld != ours)
         map = map->l_next;
-    if (!map)
+    if (!map || !ours)
         return false;
     while ((map = map->l_next))
         if (open_object(map, &o))

@@ -8,7 +8,7 @@ import sys
 import tree
 
 COMMAND = ["cppcheck", "--enable=warning,performance,portability", "--inline-suppr", "--std=c11", "--quiet", "-I", "src",
-           "--suppress=missingIncludeSystem", "-DElfW(type)=Elf64_##type", "--template={file}:{line}: {id}: {message}"]
+           "--suppress=missingIncludeSystem", "--template={file}:{line}: {id}: {message}"]
 
 
 def main():
