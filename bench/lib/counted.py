@@ -1,7 +1,9 @@
-"""What is counted instead of timed, as kept in bench/results: exact counts (bench/counts.py) and scaling (bench/scaling.py).
+"""What is counted instead of timed, as kept in bench/results: exact counts (bench/counts.py), scaling (bench/scaling.py) and
+where memory lies (bench/numa.py).
 
-For the generated pages: counts_text(rows) is Markdown of the counts, scaling_text(rows) of the scaling, and
-scaling_series(rows) what a plot of it shows. Rows are those of read(newest(folder, "counts" or "scaling")).
+For the generated pages: counts_text(rows) is Markdown of the counts, scaling_text(rows) of the scaling, numa_text(rows) of the
+places, and scaling_series(rows) what a plot of the scaling shows. Rows are those of read(newest(folder, "counts", "scaling" or
+"numa")).
 """
 import csv
 import glob
@@ -120,3 +122,22 @@ def scaling_series(rows):
     return {pattern: [(threads, 1e3 / predicted_ns(run, TRANSFER_NS[-1]), 1e3 / run["simulated ns"],
                        1e3 / predicted_ns(run, TRANSFER_NS[0])) for threads, run in runs.items()]
             for pattern, runs in by_run(rows).items()}
+
+
+# --- places: rows (huge pages, sizes, pattern, allocator, round, percent) ---
+
+def percents(values):
+    """The one number, or the least and the most. Rounded down: 100 is all."""
+    least, most = int(min(values)), int(max(values))
+    return f"{least}" if least == most else f"{least}-{most}"
+
+
+def numa_text(rows):
+    """A table a setting of huge pages: a line a pattern and range of sizes, a column an allocator."""
+    names = list(dict.fromkeys(name for _, _, _, name, _, _ in rows))
+    found = {}
+    for setting, sizes, pattern, name, _, percent in rows:
+        found.setdefault(setting, {}).setdefault((pattern, sizes), {}).setdefault(name, []).append(percent)
+    return "\n".join(f"Transparent huge pages {setting}:\n\n" + table(
+        ["pattern", "sizes", *names], [[*case, *(percents(by[name]) if name in by else "-" for name in names)]
+                                       for case, by in cases.items()]) for setting, cases in found.items())

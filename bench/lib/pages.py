@@ -1,4 +1,4 @@
-"""The generated parts of docs/performance.md, docs/scaling.md and README.md: what stands between the markers `<!-- measured: begin` and
+"""The generated parts of docs/performance.md, docs/scaling.md, docs/numa.md and README.md: what stands between the markers `<!-- measured: begin` and
 `<!-- measured: end -->`, made from the newest rows in bench/results. What stands around them is written by hand.
 """
 import os
@@ -11,7 +11,7 @@ from case import GROUPS
 from pictures import PREDICTED, pictures
 from summary import Summary
 
-PAGE, README, SCALING = "docs/performance.md", "README.md", "docs/scaling.md"
+PAGE, README, SCALING, NUMA = "docs/performance.md", "README.md", "docs/scaling.md", "docs/numa.md"
 PLOTS = "docs/plots"
 RESULTS = "bench/results"
 MARKED = re.compile(r"(<!-- measured: begin[^>]*-->\n).*?(<!-- measured: end -->)", re.S)
@@ -88,8 +88,8 @@ def renew(text, part):
 def render(root):
     """{file: text} of the pages as they should be; without any rows for a page there is nothing to generate."""
     run = newest_run(root)
-    scaling = counted_part(root, "scaling", scaling_part)
-    parts = {SCALING: scaling} if scaling else {}
+    parts = {SCALING: counted_part(root, "scaling", scaling_part), NUMA: counted_part(root, "numa", counted.numa_text)}
+    parts = {name: part for name, part in parts.items() if part}
     if run is not None:
         summary = Summary(run)
         counts = counted_part(root, "counts", counted.counts_text)
