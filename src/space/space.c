@@ -7,6 +7,7 @@
    call but the opening of fresh memory happens under the lock. */
 #include "space/internal.h"
 #include "os/os.h"
+#include "space/fresh.h"
 #include "space/pin.h"
 #include "space/pool.h"
 
@@ -395,12 +396,13 @@ static void note_miss_locked(um_space *sp, const um_span *s) {
 /* zeroed NULL: only a clean span will do. */
 static um_span *alloc_once(um_space *sp, size_t slots, size_t align, bool *zeroed) {
     um_span *s;
-    bool crowded = false;
+    bool crowded = false, fill = false;
     um_lock_take(&sp->lock);
     s = over_limit(slots) ? NULL : take_locked(sp, slots, align, !zeroed);
     if (s) {
         now_active_locked(sp, 0, slots);
         note_miss_locked(sp, s);
+        fill = um_fresh_wanted_locked(sp, s);
         crowded = um_space_crowded_locked(sp);
     }
     um_lock_drop(&sp->lock);
@@ -411,6 +413,8 @@ static um_span *alloc_once(um_space *sp, size_t slots, size_t align, bool *zeroe
     }
     if (crowded)
         um_space_purge_excess(sp);
+    if (fill)
+        um_fresh_fill(s);
     return s;
 }
 
