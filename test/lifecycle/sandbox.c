@@ -1,6 +1,6 @@
 /* System calls denied by a seccomp filter. Modes:
      steady      after a warm-up no system call at all: a million blocks come and go, any call kills the
-   process; resident    the same with large blocks and a second thread, and no page fault either; eperm all
+   process; resident    the same with large blocks and a second thread, and no page fault either (waiting for a lock is a call); eperm all
    calls but mmap, munmap, mprotect, madvise and those of threads fail with EPERM (mremap too); enosys the
    same with ENOSYS; kill        a process that makes any other call than these and mremap is killed; purge
    MODE madvise (MODE advise), munmap (MODE unmap) or both (MODE all) fail with ENOMEM: errno stays, zeros are
@@ -139,6 +139,7 @@ static void resident(void) {
     begin_rules();
     on_call(SYS_exit_group, SECCOMP_RET_ALLOW);
     on_call(SYS_getrusage, SECCOMP_RET_ALLOW);
+    on_call(SYS_futex, SECCOMP_RET_ALLOW); /* the threads may want a lock at the same time */
     install(SECCOMP_RET_KILL_PROCESS);
     long before = minor_faults();
     stage = 2;
