@@ -1,10 +1,10 @@
 /* System calls denied by a seccomp filter. Modes:
      steady      after a warm-up no system call at all: a million blocks come and go, any call kills the
-   process; resident    the same with large blocks and a second thread, and no page fault either (waiting for a lock is a call); eperm all
-   calls but mmap, munmap, mprotect, madvise and those of threads fail with EPERM (mremap too); enosys the
-   same with ENOSYS; kill        a process that makes any other call than these and mremap is killed; purge
-   MODE madvise (MODE advise), munmap (MODE unmap) or both (MODE all) fail with ENOMEM: errno stays, zeros are
-   zeros, nothing is lost. */
+   process; resident    the same with large blocks and a second thread, and no page fault either (waiting for
+   a lock is a call); eperm all calls but mmap, munmap, mprotect, madvise and those of threads fail with EPERM
+   (mremap too); enosys the same with ENOSYS; kill        a process that makes any other call than these and
+   mremap is killed; purge MODE madvise (MODE advise), munmap (MODE unmap) or both (MODE all) fail with
+   ENOMEM: errno stays, zeros are zeros, nothing is lost. */
 #include "exercise.h"
 
 #include <linux/filter.h>
