@@ -35,6 +35,9 @@ try $? "all pages are back"
 run 2M cycle 60 && read a b c d e f rest <out && [ "$a" -ge 50 ] && [ "$b" -le 16 ] && [ "$c" -ge 50 ] && [ "$d" -le 16 ]
 try $? "given back and taken again ($(cat out))"
 
+UMALLOC_HARDEN=on run 2M fill 60 && [ "$(cat out)" -eq 0 ] && ! [ -s err ]
+try $? "the hardened allocator takes none ($(cat out) MiB, $(cat err))"
+
 pool 20
 run 2M fill 150 && [ "$(cat out)" -ge 30 ] && [ "$(cat out)" -le 40 ] && [ "$(cat err)" = "$NOTICE" ]
 try $? "pool that is short, said once ($(cat out) MiB, $(cat err))"
