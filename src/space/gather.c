@@ -6,16 +6,17 @@
    Each move may leave boundaries between the kernel's mappings at both ends of where it moved to: seams,
    noted slot by slot. One call moves pages of one mapping, so a piece ends at the next seam. Purging a span
    with seams inside maps it anew, which removes them. They are few (SEAMS_MAX), for the kernel bounds the
-   mappings of a process (65530 by default), and they are hints: where one is missing, a move fails, and its
-   piece is tried in halves later. Spaces with huge pages are left alone, for a move would break them up; so
-   are all where each span's pages must be at their node, or memory must stay where it is (pin.c). */
+   mappings of a process (65530 by default) and searches them at each fault, and they are hints: where one is
+   missing, a move fails, and its piece is tried in halves later. Spaces with huge pages are left alone, for a
+   move would break them up; so are all where each span's pages must be at their node, or memory must stay
+   where it is (pin.c). */
 #include "space/internal.h"
 #include "os/os.h"
 #include "space/place.h"
 
 #include <errno.h>
 
-#define SEAMS_MAX 8192u
+#define SEAMS_MAX 96u
 #define LOOKS     16 /* at spans, for a piece */
 /* A short request takes no piece shorter than this: single slots are wanted as they are, by slabs. */
 #define SHORT_SLOTS     32u

@@ -15,6 +15,7 @@
    system share no pages and do not come here. */
 #include "space/pool.h"
 #include "base/text.h"
+#include "conf/counters.h"
 #include "os/fatal.h"
 #include "os/numa.h"
 #include "os/os.h"
@@ -107,8 +108,10 @@ bool um_pool_grow_locked(um_space *sp, size_t slots, size_t more) {
         n = um_max(least, um_round_up(n / 2, unit));
         err = open_pool_locked(sp, n);
     }
-    if (err && err != ENOENT && err != EEXIST)
+    if (err && err != ENOENT && err != EEXIST) {
+        UM_COUNT_ADD(hugetlb_fallbacks, 1);
         say_short(err);
+    }
     return err == 0;
 }
 

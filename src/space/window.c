@@ -102,9 +102,11 @@ int um_window_claim(unsigned node, size_t slots, size_t *first, size_t *count) {
     if (from + n > 1) { /* the first region's records and homes came with the window */
         size_t skip = from == 0;
         uintptr_t homes = (uintptr_t)um_space_window.homes + UM_HOME_OF_NOBODY_BYTES;
-        err = map_tables((uintptr_t)um_space_window.table + (from + skip) * REGION_RECORDS,
-                         (n - skip) * REGION_RECORDS, homes + (from + skip) * REGION_HOMES,
+        uintptr_t records = (uintptr_t)um_space_window.table + (from + skip) * REGION_RECORDS;
+        err = map_tables(records, (n - skip) * REGION_RECORDS, homes + (from + skip) * REGION_HOMES,
                          (n - skip) * REGION_HOMES);
+        if (!err) /* few are touched: several nodes, or a gap, leave most regions' for later */
+            um_os_hugepage(records, (n - skip) * REGION_RECORDS, false);
     }
     if (err)
         return err;
