@@ -22,6 +22,8 @@
 #define SHORT_SLOTS     32u
 #define SHORT_PIECE_MIN 4u
 
+_Atomic(unsigned) um_space_seams;
+
 bool um_space_has_seams(const um_span *s) {
     for (size_t i = 1; i < s->slots; i++)
         if (s[i].seam)
@@ -29,17 +31,17 @@ bool um_space_has_seams(const um_span *s) {
     return false;
 }
 
-void um_space_forget_seams_locked(um_space *sp, um_span *s) {
+void um_space_forget_seams_locked(um_span *s) {
     for (size_t i = 1; i < s->slots; i++) {
-        sp->seams -= s[i].seam;
+        atomic_fetch_sub_explicit(&um_space_seams, s[i].seam, memory_order_relaxed); /* counter */
         s[i].seam = 0;
     }
 }
 
 static void note_seam_locked(um_space *sp, um_span *slot) {
     if (um_span_index(slot) >= sp->open_slot)
-        return; /* it has no record yet */
-    sp->seams += !slot->seam;
+        return;                                                                    /* it has no record yet */
+    atomic_fetch_add_explicit(&um_space_seams, !slot->seam, memory_order_relaxed); /* counter */
     slot->seam = 1;
 }
 
@@ -78,8 +80,10 @@ static um_span *take_piece_locked(um_space *sp, size_t room, size_t least) {
 }
 
 static bool can_move_locked(const um_space *sp) {
-    return !sp->stuck && sp->seams < SEAMS_MAX && !um_huge_any(&sp->huge) && !um_place.strict &&
-           !um_space_setting.rigid;
+    return !sp->stuck &&
+           atomic_load_explicit(&um_space_seams, memory_order_relaxed) <
+               SEAMS_MAX /* spaces may overshoot by one */
+           && !um_huge_any(&sp->huge) && !um_place.strict && !um_space_setting.rigid;
 }
 
 /* Moves the pages of one piece to slot `at` of s. Returns how many slots it had; 0: no piece, or an error. */
@@ -117,7 +121,7 @@ static bool start_over(um_space *sp, um_span *s, bool *zeroed) {
         return false;
     }
     um_lock_take(&sp->lock);
-    um_space_forget_seams_locked(sp, s);
+    um_space_forget_seams_locked(s);
     um_lock_drop(&sp->lock);
     *zeroed = true;
     return true;

@@ -32,7 +32,6 @@ typedef struct um_space {
     size_t missed_now, missed_before;        /* of those, wanted again: this interval, the last */
     uint64_t interval_ms;                    /* start of this interval */
     uint64_t purge_again_ms;                 /* the kernel refused to purge: not before this */
-    size_t seams;                            /* slots so marked */
     bool stuck;                              /* the kernel would not move pages: not tried again */
     um_span *oldest, *youngest;              /* dirty spans by age */
     um_span *kept;                           /* dirty spans whose purge would cost more than it gives */
@@ -80,7 +79,9 @@ UM_HIDDEN um_span_state um_space_map_anew(um_space *sp, const um_span *s);
    becomes false if any came. False: the span is gone, for it could not be mapped any more. */
 UM_HIDDEN bool um_space_gather(um_space *sp, um_span *s, bool *zeroed);
 /* No mapping begins inside the span any more. */
-UM_HIDDEN void um_space_forget_seams_locked(um_space *sp, um_span *s);
+/* Slots so marked, of all spaces. Relaxed: a counter. */
+extern UM_HIDDEN _Atomic(unsigned) um_space_seams;
+UM_HIDDEN void um_space_forget_seams_locked(um_span *s);
 UM_HIDDEN bool um_space_has_seams(const um_span *s);
 UM_HIDDEN void um_space_insert_locked(um_space *sp, um_span *s, um_span_state state, size_t bytes);
 /* Cuts a detached span to `slots` after the first `skip`; what is before and behind is filed in its state. */

@@ -79,7 +79,7 @@ static bool purge_one(um_space *sp, um_span *s) {
         state = UM_CLEAN;
     um_lock_take(&sp->lock);
     if (state != UM_DIRTY && patched)
-        um_space_forget_seams_locked(sp, s);
+        um_space_forget_seams_locked(s);
     um_space_insert_locked(sp, s, state, s->bytes);
     if (state == UM_DIRTY)
         sp->purge_again_ms =

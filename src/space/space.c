@@ -481,7 +481,7 @@ void um_space_free(um_span *s, size_t dirty_bytes) {
     um_span_set_kind(s, UM_SPAN_BUSY);
     resize_active_locked(sp, slots, 0);
     if (s->moved)
-        um_space_forget_seams_locked(sp, s);
+        um_space_forget_seams_locked(s);
     if (s->full)
         atomic_fetch_sub_explicit(&sp->full_slots, 1, memory_order_relaxed); /* hint */
     s->full = 0;

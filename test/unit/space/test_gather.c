@@ -121,14 +121,14 @@ Test(gather, what_was_moved_can_be_moved_and_purged) {
     um_span *s;
     leave_pieces(SLOTS);
     s = take(ALL, NULL);
-    cr_expect_geq(um_spaces[0].seams, PIECES);
+    cr_expect_geq(um_space_seams, PIECES);
     give(s);
     s = take(2 * ALL, &zeroed);
     cr_expect_not(zeroed);
     cr_expect_eq(um_span_start(s)[((size_t)ALL << UM_SLOT_SHIFT) - 1], 0x5a, "all pages came along again");
     give(s);
     cr_expect(um_space_trim(0));
-    cr_expect_leq(um_spaces[0].seams, PIECES + 4, "of those that it was moved from, and at the ends");
+    cr_expect_leq(um_space_seams, PIECES + 4, "of those that it was moved from, and at the ends");
     cr_expect_eq(dirty(), 0);
     cr_expect(all(take(2 * ALL, &zeroed), 0));
     cr_expect(zeroed);
