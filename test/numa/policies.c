@@ -26,7 +26,7 @@
 #define LEAN_BYTES    (128 * MIB) /* a node with less is lean */
 #define BLOCKS_MAX    65536
 #define SYS_HOME_NODE 450 /* set_mempolicy_home_node, the same number everywhere */
-#define TOLERANCE     0.2 /* of a node's share, where pages are spread */
+#define TOLERANCE     0.3 /* of a node's share, where pages are spread */
 #define VMAS_MAX      200
 #define UMALLOC_STOP  2 /* status of a process that UMALLOC_NUMA_STRICT keeps from starting */
 
