@@ -101,8 +101,9 @@ static void apply_options(void) {
     um_space_setting.soft_limit_bytes =
         um_option.soft_limit == UM_OPTION_AUTO ? um_os_memory_limit() / 10 * 9 : um_option.soft_limit;
     um_space_setting.hugepages = um_option.hugepages;
-    if (um_option.harden && um_option.hugepages >= UM_HUGEPAGES_POOL_2M)
-        um_space_setting.hugepages = UM_HUGEPAGES_AUTO; /* its guards are smaller than a page of a pool */
+    if (um_option.harden && um_option.hugepages != UM_HUGEPAGES_THP &&
+        um_option.hugepages != UM_HUGEPAGES_ALWAYS)
+        um_space_setting.hugepages = UM_HUGEPAGES_OFF; /* its guards and what it clears are smaller */
     um_space_setting.lock = um_option.lock;
     um_space_setting.rigid = um_option.lock || um_option.prefault || um_option.prefault_thread ||
                              um_space_setting.hugepages >= UM_HUGEPAGES_POOL_2M;

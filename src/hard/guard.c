@@ -42,8 +42,10 @@ void um_hard_guard_init(void) {
         um_space_free(s, 1);
         return;
     }
-    for (size_t i = 0; i < slots; i++)
+    for (size_t i = 0; i < slots; i++) {
+        s[i].slots = (uint32_t)(slots - i); /* who walks the spans of a part of the window may begin inside */
         um_span_set_kind(s + i, UM_SPAN_HARD_POOL);
+    }
     base = (uintptr_t)um_span_start(s);
     total = idle_count = (uint32_t)n;
     for (uint32_t i = 0; i < total; i++)

@@ -24,7 +24,8 @@ typedef enum um_span_kind {
     UM_SPAN_HARD,       /* of the hardened allocator, as all that follow: a slab */
     UM_SPAN_HARD_LARGE, /* one block between pages without access */
     UM_SPAN_HARD_FREED, /* such a one, freed */
-    UM_SPAN_HARD_POOL,  /* pages that blocks have to themselves; each slot's record says so */
+    UM_SPAN_HARD_POOL, /* pages that blocks have to themselves; each slot's record says so, `slots` to the end
+                        */
 } um_span_kind;
 
 typedef enum um_span_state {
