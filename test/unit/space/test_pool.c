@@ -5,6 +5,7 @@
 #include "os/os.h"
 
 #include <criterion/criterion.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -48,13 +49,18 @@ Test(pool, one_that_is_short_is_said_once_and_gone_around, .init = start) {
         "too\n";
     char said[2 * sizeof line] = "";
     size_t before;
-    int fds[2];
+    int fds[2], before_2 = dup(2);
+    if (UM_TSAN) { /* the window is reserved then, and a pool is mapped only where nothing is */
+        puts("skipped: no pool under ThreadSanitizer");
+        return;
+    }
     cr_assert(pipe(fds) == 0 && dup2(fds[1], 2) == 2);
     (void)take(1);
     before = um_spaces[0].open_slot;
     for (int i = 0; i < 2; i++)
         cr_expect_not(um_pool_grow_locked(&um_spaces[0], MORE, MORE));
     cr_expect_eq(um_spaces[0].open_slot, before, "no addresses are lost");
+    cr_assert(dup2(before_2, 2) == 2 && close(fds[1]) == 0); /* a read ends then, whatever was said */
     cr_expect_eq(read(fds[0], said, sizeof said - 1), (ssize_t)sizeof line - 1);
     cr_expect_str_eq(said, line);
     um_space_check();
