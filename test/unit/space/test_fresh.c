@@ -2,6 +2,8 @@
 #include "space/internal.h"
 #include "os/os.h"
 
+#include "spans.h"
+
 #include <criterion/criterion.h>
 #include <sys/mman.h>
 
@@ -12,13 +14,6 @@ static void start(void) {
 }
 
 TestSuite(fresh, .init = start);
-
-static um_span *take(size_t slots) {
-    um_span *s = um_space_alloc(0, slots, 1, NULL);
-    cr_assert_not_null(s);
-    um_span_set_kind(s, UM_SPAN_LARGE);
-    return s;
-}
 
 static void take_full(int count) {
     while (count--)

@@ -3,6 +3,8 @@
 #include "space/pin.h"
 #include "os/os.h"
 
+#include "spans.h"
+
 #include <criterion/criterion.h>
 #include <stdio.h>
 #include <string.h>
@@ -15,14 +17,6 @@ static void start(void) {
 }
 
 TestSuite(pin, .init = start);
-
-static um_span *take_filled(size_t slots) {
-    um_span *s = um_space_alloc(0, slots, 1, NULL);
-    cr_assert_not_null(s);
-    um_span_set_kind(s, UM_SPAN_LARGE);
-    memset(um_span_start(s), 0x5a, slots << UM_SLOT_SHIFT);
-    return s;
-}
 
 static void give(um_span *s) {
     um_space_free(s, (size_t)s->slots << UM_SLOT_SHIFT);

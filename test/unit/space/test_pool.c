@@ -4,6 +4,8 @@
 #include "space/pool.h"
 #include "os/os.h"
 
+#include "spans.h"
+
 #include <criterion/criterion.h>
 #include <stdio.h>
 #include <string.h>
@@ -19,13 +21,6 @@ static void start(void) {
 }
 
 TestSuite(pool, .init = start);
-
-static um_span *take(size_t slots) {
-    um_span *s = um_space_alloc(0, slots, 1, NULL);
-    cr_assert_not_null(s);
-    um_span_set_kind(s, UM_SPAN_LARGE);
-    return s;
-}
 
 Test(pool, sizes_of_pages) {
     cr_expect(um_pool_asked());

@@ -3,6 +3,8 @@
 #include "conf/counters.h"
 #include "os/os.h"
 
+#include "spans.h"
+
 #include <criterion/criterion.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -24,14 +26,6 @@ static um_space_stats stat_now(void) {
     um_space_check();
     um_space_stat(0, &st);
     return st;
-}
-
-static um_span *take_filled(size_t slots) {
-    um_span *s = um_space_alloc(0, slots, 1, NULL);
-    cr_assert_not_null(s);
-    um_span_set_kind(s, UM_SPAN_LARGE);
-    memset(um_span_start(s), 0x5a, slots << UM_SLOT_SHIFT);
-    return s;
 }
 
 static void give(um_span *s) {
