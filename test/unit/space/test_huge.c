@@ -37,11 +37,13 @@ static void give(um_span *s) {
     um_space_free(s, (size_t)s->slots << UM_SLOT_SHIFT);
 }
 
-/* 'h' advised for huge pages, 'n' exempted, '-' neither; and how many mappings there are. */
+/* 'h' advised for huge pages, 'n' exempted, '-' neither; and how many mappings the slots are in. Other memory
+   of the process is not counted: the runtime of a sanitizer maps and joins its own at any time. */
 static char advice(const void *p, unsigned *mappings) {
     static char line[4096];
     FILE *f = fopen("/proc/self/smaps", "r");
-    size_t from, to;
+    size_t from, to, start = um_space_window.base;
+    size_t end = start + UM_PEEK(size_t, um_space_window.opened_bytes);
     char found = '?';
     bool inside = false;
     cr_assert_not_null(f);
@@ -49,7 +51,7 @@ static char advice(const void *p, unsigned *mappings) {
     while (fgets(line, sizeof line, f))
         if (sscanf(line, "%zx-%zx ", &from, &to) == 2) {
             inside = (size_t)p >= from && (size_t)p < to;
-            *mappings += 1;
+            *mappings += to > start && from < end;
         } else if (inside && !strncmp(line, "VmFlags:", 8)) {
             found = strstr(line, " hg") ? 'h' : strstr(line, " nh") ? 'n' : '-';
         }
