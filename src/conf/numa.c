@@ -9,17 +9,17 @@ static const struct form {
     uint8_t policy, nodes;
     bool weights;
 } forms[] = {
-    {"local", UM_NUMA_LOCAL, NODES_NONE, false},
-    {"local-strict", UM_NUMA_LOCAL_STRICT, NODES_NONE, false},
-    {"bind", UM_NUMA_BIND, NODES_MUST, false},
-    {"prefer", UM_NUMA_PREFER, NODES_MUST, false},
-    {"interleave", UM_NUMA_INTERLEAVE, NODES_MAY, false},
-    {"weighted", UM_NUMA_WEIGHTED, NODES_MAY, true},
-    {"round-robin", UM_NUMA_ROUND_ROBIN, NODES_MAY, false},
-    {"none", UM_NUMA_NONE, NODES_NONE, false},
+    {"local", UM_PLACING_LOCAL, NODES_NONE, false},
+    {"local-strict", UM_PLACING_LOCAL_STRICT, NODES_NONE, false},
+    {"bind", UM_PLACING_BIND, NODES_MUST, false},
+    {"prefer", UM_PLACING_PREFER, NODES_MUST, false},
+    {"interleave", UM_PLACING_INTERLEAVE, NODES_MAY, false},
+    {"weighted", UM_PLACING_WEIGHTED, NODES_MAY, true},
+    {"round-robin", UM_PLACING_ROUND_ROBIN, NODES_MAY, false},
+    {"none", UM_PLACING_NONE, NODES_NONE, false},
 };
 
-um_numa_spec um_numa_asked;
+um_placing_spec um_placing_asked;
 
 /* A number of at most `most`; moves *at behind it. */
 static bool number(const char **at, unsigned most, unsigned *out) {
@@ -36,7 +36,7 @@ static bool number(const char **at, unsigned most, unsigned *out) {
 }
 
 /* NODE, NODE-NODE or NODE=W; out may be NULL. */
-static bool entry(const char **at, bool weights, um_numa_spec *out) {
+static bool entry(const char **at, bool weights, um_placing_spec *out) {
     unsigned first, last, weight = 0;
     if (!number(at, UM_NODE_IDS - 1, &first))
         return false;
@@ -56,7 +56,7 @@ static bool entry(const char **at, bool weights, um_numa_spec *out) {
     return true;
 }
 
-static bool list(const char *s, bool weights, um_numa_spec *out) {
+static bool list(const char *s, bool weights, um_placing_spec *out) {
     while (entry(&s, weights, out)) {
         if (*s == 0)
             return true;
@@ -76,7 +76,7 @@ static const char *after(const char *text, const char *name) {
     return *text == 0 || *text == ':' ? text : NULL;
 }
 
-bool um_numa_parse(const char *text, um_numa_spec *out) {
+bool um_placing_parse(const char *text, um_placing_spec *out) {
     for (unsigned i = 0; i < UM_COUNT(forms); i++) {
         const struct form *f = &forms[i];
         const char *rest = after(text, f->name);
@@ -84,13 +84,13 @@ bool um_numa_parse(const char *text, um_numa_spec *out) {
             continue;
         if (*rest == 0 ? f->nodes == NODES_MUST : f->nodes == NODES_NONE || !list(rest + 1, f->weights, NULL))
             return false;
-        *out = (um_numa_spec){.policy = (um_numa_policy)f->policy};
+        *out = (um_placing_spec){.policy = (um_placing)f->policy};
         return *rest == 0 || list(rest + 1, f->weights, out);
     }
     return false;
 }
 
-const char *um_numa_name(um_numa_policy policy) {
+const char *um_placing_name(um_placing policy) {
     unsigned i = 0;
     while (i + 1 < UM_COUNT(forms) && forms[i].policy != policy)
         i++;

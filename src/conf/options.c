@@ -264,7 +264,8 @@ static bool parse_value(const option_row *row, const char *value) {
     case KIND_STRING:
     case KIND_NUMA: {
         size_t n = length_of(value);
-        if (n < row->min || n > row->max || (row->kind == KIND_NUMA && !um_numa_parse(value, &um_numa_asked)))
+        if (n < row->min || n > row->max ||
+            (row->kind == KIND_NUMA && !um_placing_parse(value, &um_placing_asked)))
             return false;
         set_string(row, kept(value, n));
         break;
@@ -320,7 +321,7 @@ static void say_value(um_text *t, const option_row *row, uint64_t v, const char 
         um_text_quoted(t, string, SHOWN_COLUMNS);
         break;
     case KIND_NUMA:
-        um_text_str(t, string); /* um_numa_parse took it: it is printable */
+        um_text_str(t, string); /* um_placing_parse took it: it is printable */
         break;
     }
 }
@@ -356,7 +357,7 @@ static void say_accepted(um_text *t, const option_row *row) {
         um_text_str(t, " bytes");
         break;
     case KIND_NUMA:
-        um_text_str(t, "one of " UM_NUMA_FORMS);
+        um_text_str(t, "one of " UM_PLACING_FORMS);
         break;
     }
 }
@@ -464,8 +465,8 @@ static unsigned row_called(const char *s, size_t n) {
 static void load_defaults(void) {
     from_environment = 0;
     kept_bytes = 0;
-    if (um_numa_asked.policy != UM_NUMA_LOCAL) /* else its page is not touched */
-        um_numa_asked = (um_numa_spec){.policy = UM_NUMA_LOCAL};
+    if (um_placing_asked.policy != UM_PLACING_LOCAL) /* else its page is not touched */
+        um_placing_asked = (um_placing_spec){.policy = UM_PLACING_LOCAL};
     for (unsigned i = 0; i < UM_COUNT(rows); i++)
         if (is_text(&rows[i]))
             set_string(&rows[i], rows[i].text);

@@ -30,7 +30,7 @@ typedef enum um_harden_level { UM_HARDEN_OFF, UM_HARDEN_ON, UM_HARDEN_FULL } um_
    type: BOOL (0|1|on|off|yes|no|true|false), CHOICE (the min column holds the choices string, values count
    from 0 in its order), BYTES (K/M/G/T suffixes of 1024, optional trailing B or iB; case-insensitive), COUNT
    (a plain number), AUTO_BYTES (BYTES, or the word auto: UM_OPTION_AUTO), STRING (min and max are lengths,
-   unit says what the text is), NUMA (the same, and um_numa_parse takes it).
+   unit says what the text is), NUMA (the same, and um_placing_parse takes it).
    unit: for the page: bytes, ms, "" ...  stability: stable | evolving. */
 #define UM_OPTION_TABLE(X)                                                                                   \
     X(stats, STATS, CHOICE, UM_STATS_OFF, UM_STATS_CHOICES, 0, "", "stable",                                 \
@@ -72,7 +72,7 @@ typedef enum um_harden_level { UM_HARDEN_OFF, UM_HARDEN_ON, UM_HARDEN_FULL } um_
       "all, off never, thp from the start where that costs small programs nothing, always from the first "   \
       "byte on. hugetlb takes pages from the system's pool of that size, and ordinary ones once it is "      \
       "empty.")                                                                                              \
-    X(numa, NUMA, NUMA, "local", 1, UM_NUMA_TEXT_MAX, "policy", "evolving",                                  \
+    X(numa, NUMA, NUMA, "local", 1, UM_PLACING_TEXT_MAX, "policy", "evolving",                               \
       "Which NUMA nodes memory comes from: that of the thread (local), only that (local-strict), only "      \
       "those named (bind) or first (prefer), page by page in turn (interleave, weighted), span by span in "  \
       "turn "                                                                                                \

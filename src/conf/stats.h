@@ -44,7 +44,7 @@ typedef struct um_policy_values {
     uint64_t refused_other;
 } um_policy_values;
 
-typedef struct um_stats {
+typedef struct um_snapshot {
     /* the six gauges, bytes now */
     uint64_t allocated;       /* in blocks that the program holds (usable sizes) */
     uint64_t active;          /* in spans that hold at least one such block, or are cut for them */
@@ -71,6 +71,6 @@ typedef struct um_stats {
     um_class_row classes[UM_STATS_CLASSES_MAX];
     uint32_t node_count;
     um_node_row nodes[UM_STATS_NODES_MAX];
-} um_stats;
+} um_snapshot;
 
 #endif

@@ -21,7 +21,7 @@ static uint64_t report_file[2];
 static _Atomic(uint32_t) reported; /* relaxed: the first wins */
 static uint32_t report_pid;        /* whose report it is; const after start, but for the child of fork */
 static bool child;                 /* written in the child of fork, single-threaded */
-static um_stats snapshot, before_fork;
+static um_snapshot snapshot, before_fork;
 
 static void to_fd(void *ctx, const char *bytes, size_t n) {
     (void)um_os_write(*(int *)ctx, bytes, n); /* nowhere to report to */
@@ -78,7 +78,7 @@ static int report_target(void) {
 }
 
 /* The counters of a child start at the fork. */
-static void subtract(um_stats *s, const um_stats *b) {
+static void subtract(um_snapshot *s, const um_snapshot *b) {
 #define X(id, help) s->counters.id -= um_min(s->counters.id, b->counters.id);
     UM_COUNTER_TABLE(X)
 #undef X
@@ -128,7 +128,7 @@ void um_front_report(void) {
 
 static __attribute__((destructor(101))) void um_finish(void) {
     if (um_tls.heap)
-        um_heap_check_lists(um_tls.heap, CHECKED_BLOCKS);
+        um_theap_check_lists(um_tls.heap, CHECKED_BLOCKS);
     if (um_hard_level)
         um_hard_check();
     um_front_report();

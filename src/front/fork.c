@@ -7,30 +7,30 @@
    their slabs, and each becomes an orphan when the child first frees one of its blocks. So a child of a
    program with one heap touches one page here. */
 #include "front/front.h"
-#include "space/pool.h"
+#include "space/hugetlb.h"
 #include "space/space.h"
 
 #include <pthread.h>
 
 static void before(void) {
-    um_heap_lock_all();
+    um_theap_lock_all();
     um_hard_lock_all();
     um_space_lock_all();
-    um_pool_before_fork();
+    um_hugetlb_before_fork();
     atomic_store_explicit(&um_lock_forker, um_thread_id(), memory_order_relaxed); /* see lock.h */
 }
 
 static void in_parent(void) {
-    um_pool_in_parent();
+    um_hugetlb_in_parent();
     atomic_store_explicit(&um_lock_forker, 0, memory_order_relaxed);
     um_space_unlock_all();
     um_hard_unlock_all();
-    um_heap_unlock_all();
+    um_theap_unlock_all();
 }
 
 static void in_child(void) {
-    um_pool_in_child();
-    um_heap_child_after_fork();
+    um_hugetlb_in_child();
+    um_theap_child_after_fork();
     um_hard_child_after_fork();
     um_space_reset_locks();
     atomic_store_explicit(&um_lock_forker, 0, memory_order_relaxed);

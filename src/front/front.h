@@ -7,7 +7,7 @@
 
 /* The calling thread's heap, made and registered for hand-over at thread exit on the first call; NULL past
    its exit or without memory. */
-UM_HIDDEN um_heap *um_front_heap(void);
+UM_HIDDEN um_theap *um_front_heap(void);
 
 /* Everything that malloc's fast path does not do. NULL with errno ENOMEM. bytes 0 gives a block. */
 UM_HIDDEN void *um_front_alloc(size_t bytes);
@@ -80,7 +80,7 @@ UM_INLINE void um_front_free(void *p) {
     if (um_unlikely(UM_PEEK(uintptr_t, *um_home_owner(m)) != um_thread_id()))
         um_front_free_other(p);
     else
-        um_heap_free(m, p);
+        um_theap_free(m, p);
 }
 
 /* The free of a block that the calling thread owns; false: nothing done. */
@@ -93,7 +93,7 @@ UM_INLINE bool um_front_free_fast(void *p) {
     /* relaxed: only this thread stores its own id */
     if (um_unlikely(UM_PEEK(uintptr_t, *um_home_owner(m)) != um_thread_id()))
         return false;
-    um_heap_free(m, p);
+    um_theap_free(m, p);
     return true;
 }
 
@@ -107,7 +107,7 @@ UM_INLINE bool um_front_free_sized_fast(void *p, size_t bytes) {
     m = um_home_at(offset);
     if (um_unlikely(m != um_tls.bins[(bytes - 1) >> 4]))
         return false;
-    um_heap_free(m, p);
+    um_theap_free(m, p);
     return true;
 }
 

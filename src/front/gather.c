@@ -49,7 +49,7 @@ static __attribute__((no_sanitize("thread"))) unsigned blocks_in_use(const um_sp
 }
 
 static __attribute__((no_sanitize("thread"))) void add_span(const um_span *s, void *ctx) {
-    um_stats *out = ctx;
+    um_snapshot *out = ctx;
     um_span_kind kind = um_span_kind_of(s);
     if (kind == UM_SPAN_LARGE) {
         out->large_live_count++;
@@ -89,7 +89,7 @@ static __attribute__((no_sanitize("thread", "address"))) unsigned count_cached(c
 
 /* They were counted as in use with their slabs. */
 static __attribute__((no_sanitize("thread"))) void add_cache(const um_cache *k, um_class_row *row,
-                                                             um_stats *out) {
+                                                             um_snapshot *out) {
     unsigned n;
     um_space_pause();
     n = count_cached(k, k->home.list) + count_cached(k, k->rest);
@@ -100,11 +100,11 @@ static __attribute__((no_sanitize("thread"))) void add_cache(const um_cache *k, 
     out->allocated -= (uint64_t)n * um_class_bytes[k->class_id];
 }
 
-static __attribute__((no_sanitize("thread"))) void add_heap(um_heap *h, void *ctx) {
-    um_stats *out = ctx;
+static __attribute__((no_sanitize("thread"))) void add_heap(um_theap *h, void *ctx) {
+    um_snapshot *out = ctx;
     if (!h->live)
         return;
-    out->threads += h->fork_gen == um_heap_fork_gen && h->owner != UM_ID_NOBODY;
+    out->threads += h->fork_gen == um_theap_fork_gen && h->owner != UM_ID_NOBODY;
     out->counters.remote_frees += h->remote_frees;
     out->counters.remote_batches += h->remote_batches;
     out->counters.large_allocs += h->large_allocs;
@@ -119,16 +119,16 @@ static __attribute__((no_sanitize("thread"))) void add_heap(um_heap *h, void *ct
     }
 }
 
-static void add_past(um_stats *out) {
+static void add_past(um_snapshot *out) {
     for (unsigned c = 0; c < UM_CLASSES; c++) {
         out->classes[c].block_bytes = um_class_bytes[c];
-        out->classes[c].frees = um_heap_past.classes[c].frees + um_orphan_frees[c];
-        out->classes[c].refills = um_heap_past.classes[c].refills;
-        out->classes[c].flushes = um_heap_past.classes[c].flushes;
+        out->classes[c].frees = um_theap_past.classes[c].frees + um_orphan_frees[c];
+        out->classes[c].refills = um_theap_past.classes[c].refills;
+        out->classes[c].flushes = um_theap_past.classes[c].flushes;
     }
 }
 
-static void add_node(um_stats *out, unsigned node) {
+static void add_node(um_snapshot *out, unsigned node) {
     um_space_stats sp;
     um_node_row *row = &out->nodes[out->node_count];
     um_space_stat(node, &sp);
@@ -147,8 +147,8 @@ static void add_node(um_stats *out, unsigned node) {
     out->peak += sp.peak;
 }
 
-void um_gather(um_stats *out) {
-    *out = (um_stats){.class_count = UM_CLASSES};
+void um_gather(um_snapshot *out) {
+    *out = (um_snapshot){.class_count = UM_CLASSES};
     if (!um_space_window.table) /* nothing was ever allocated */
         return;
     add_past(out);
@@ -172,7 +172,7 @@ void um_gather(um_stats *out) {
         um_space_each(node, add_span, out);
         add_node(out, node);
     }
-    um_heap_each(add_heap, out); /* after the slabs: takes what is cached off what seems in use */
+    um_theap_each(add_heap, out); /* after the slabs: takes what is cached off what seems in use */
     if (um_hard_level)
         um_hard_add_stats(out);
     for (unsigned c = 0; c < UM_CLASSES; c++) /* what is in use was handed out, and so was what came back */

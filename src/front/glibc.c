@@ -13,7 +13,7 @@
 
 UM_EXPORT struct mallinfo2 mallinfo2(void) {
     struct mallinfo2 m = {0};
-    um_stats s;
+    um_snapshot s;
     if (um_unlikely(um_aside()))
         return um_aside_next.mallinfo2 ? um_aside_next.mallinfo2() : m;
     um_gather(&s);
@@ -69,12 +69,12 @@ UM_EXPORT int mallopt(int param, int value) {
 
 /* 1 if memory went back to the system. pad is what may stay, in bytes. */
 UM_EXPORT int malloc_trim(size_t pad) {
-    um_heap *h = um_front_heap();
+    um_theap *h = um_front_heap();
     if (um_unlikely(um_aside()))
         return um_aside_next.malloc_trim ? um_aside_next.malloc_trim(pad) : 0;
     if (h)
-        um_heap_flush(h);
-    um_heap_retire_parked();
+        um_theap_flush(h);
+    um_theap_retire_parked();
     if (um_hard_level) {
         um_hard_check();
         um_hard_flush();
@@ -89,7 +89,7 @@ static void to_stderr(void *ctx, const char *bytes, size_t n) {
 
 UM_EXPORT void malloc_stats(void) {
     um_text t;
-    um_stats s;
+    um_snapshot s;
     if (um_unlikely(um_aside())) {
         if (um_aside_next.malloc_stats)
             um_aside_next.malloc_stats();
@@ -108,7 +108,7 @@ static void to_stream(void *ctx, const char *bytes, size_t n) {
 
 UM_EXPORT int malloc_info(int options, FILE *stream) {
     um_text t;
-    um_stats *copy;
+    um_snapshot *copy;
     if (um_unlikely(um_aside() && um_aside_next.malloc_info))
         return um_aside_next.malloc_info(options, stream);
     if (options != 0) {

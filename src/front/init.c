@@ -29,7 +29,7 @@ static void thread_ends(void *round) {
     if (n < LAST_ROUND && pthread_setspecific(key, (void *)(n + 1)) == 0)
         return;
     if (um_tls.heap)
-        um_heap_leave(um_tls.heap);
+        um_theap_leave(um_tls.heap);
 }
 
 /* A thread that cannot be registered keeps its heap until the process ends; nothing else suffers. */
@@ -47,21 +47,21 @@ void um_front_init_child(void) {
 }
 
 /* Those threads that end leave theirs to the next. */
-static int prefault_for(um_heap *h) {
+static int prefault_for(um_theap *h) {
     if (!um_option.prefault_thread || h->prefaulted)
         return 0;
     h->prefaulted = true;
     return um_pin(h->node, 0, um_option.prefault_thread);
 }
 
-um_heap *um_front_heap(void) {
-    um_heap *h = um_tls.heap;
+um_theap *um_front_heap(void) {
+    um_theap *h = um_tls.heap;
     if (um_likely(h != NULL))
         return h;
     if (um_unlikely(um_hard_level || um_aside()))
         return NULL;
-    h = um_heap_get();
-    if (h && (started || !um_heap_is_first(h)))
+    h = um_theap_get();
+    if (h && (started || !um_theap_is_first(h)))
         register_thread();
     if (h && started)
         (void)prefault_for(h);
@@ -71,7 +71,7 @@ um_heap *um_front_heap(void) {
 #ifndef UM_STATIC
 /* The program's ifunc resolvers run after our relocation and before the loader fills thread-local storage: an
    ifunc of our own makes the bins usable in between. (Not in static executables: they resolve ifuncs before
-   they have thread-local storage.) The loader overwrites them soon after, and um_heap_get
+   they have thread-local storage.) The loader overwrites them soon after, and um_theap_get
    finds the heap again. */
 static void nothing(void) {}
 
@@ -107,12 +107,12 @@ static void apply_options(void) {
     um_space_setting.lock = um_option.lock;
     um_space_setting.rigid = um_option.lock || um_option.prefault || um_option.prefault_thread ||
                              um_space_setting.hugepages >= UM_HUGEPAGES_POOL_2M;
-    um_heap_cache_bytes = um_option.thread_cache;
+    um_theap_cache_bytes = um_option.thread_cache;
 }
 
 /* The start is the time to say that memory cannot be had; later it is populated, or not, as the system can.
  */
-static void start_pinned(um_heap *h, um_text *t) {
+static void start_pinned(um_theap *h, um_text *t) {
     int err = um_pin(h->node, um_option.prefault, 0);
     err = err ? err : prefault_for(h);
     if (!err)
@@ -153,21 +153,21 @@ static void must_place(um_text *t, unsigned complaints) {
 
 /* What was allocated before the options were known came from the first place. */
 static void begin_main_thread(void) {
-    um_heap *h = um_front_heap();
+    um_theap *h = um_front_heap();
     um_space_placed();
     if (!h)
         return;
     register_thread();
     if (um_place_here() != h->node)
-        um_heap_move(h);
+        um_theap_move(h);
 }
 
 /* What was allocated before belongs to a heap: it goes back there. */
 static void harden(void) {
-    um_heap *h = um_heap_get();
+    um_theap *h = um_theap_get();
     if (!h || um_hard_start(um_option.harden) != 0)
         return;
-    um_heap_exit(h);
+    um_theap_exit(h);
 }
 
 static __attribute__((constructor(101))) void um_start(int argc, char **argv, char **envp) {
@@ -181,7 +181,7 @@ static __attribute__((constructor(101))) void um_start(int argc, char **argv, ch
     um_text_init(&t, to_stderr, NULL);
     if (envp && !um_os_secure())
         complaints = um_options_load(envp, &t);
-    complaints += um_place_init(&um_numa_asked, um_option_given(&um_option.numa), &t);
+    complaints += um_place_init(&um_placing_asked, um_option_given(&um_option.numa), &t);
     if (um_option.numa_strict)
         must_place(&t, complaints);
     um_text_flush(&t);

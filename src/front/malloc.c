@@ -28,17 +28,17 @@ static unsigned class_for(size_t bytes, size_t align) {
     return um_class_of(um_round_up(bytes, align));
 }
 
-static void *alloc_from(um_heap *h, size_t bytes, size_t align, bool *zeroed) {
+static void *alloc_from(um_theap *h, size_t bytes, size_t align, bool *zeroed) {
     bytes = um_max(bytes, 1);
     if (um_max(bytes, align) > UM_MEDIUM_MAX)
         return um_large_alloc(h, bytes, align, zeroed);
     *zeroed = false;
-    return um_heap_alloc(h, class_for(bytes, align));
+    return um_theap_alloc(h, class_for(bytes, align));
 }
 
 /* Any size, any thread. */
 static void *alloc(size_t bytes, size_t align, bool *zeroed) {
-    um_heap *h;
+    um_theap *h;
     void *p;
     if (um_unlikely(bytes > PTRDIFF_MAX))
         return out_of_memory();
@@ -46,27 +46,27 @@ static void *alloc(size_t bytes, size_t align, bool *zeroed) {
     if (um_likely(h != NULL)) {
         p = alloc_from(h, bytes, align, zeroed);
         if (um_unlikely(!p)) { /* what this thread or an ended one keeps may be what is missing */
-            um_heap_flush(h);
-            um_heap_retire_parked();
+            um_theap_flush(h);
+            um_theap_retire_parked();
             p = alloc_from(h, bytes, align, zeroed);
         }
     } else if (um_unlikely(um_aside())) {
         return um_aside_next.malloc(bytes);
     } else {
-        h = um_heap_shared_lock();
+        h = um_theap_shared_lock();
         p = h ? alloc_from(h, bytes, align, zeroed) : NULL;
-        um_heap_shared_unlock();
+        um_theap_shared_unlock();
     }
     return um_likely(p != NULL) ? p : out_of_memory();
 }
 
 UM_NOINLINE void *um_front_alloc(size_t bytes) {
     bool zeroed;
-    um_heap *h = um_tls.heap;
+    um_theap *h = um_tls.heap;
     if (um_likely(h && bytes - 1 < UM_MEDIUM_MAX)) {
         unsigned c = um_class_of(bytes);
         /* A small size comes here because its bin is empty. */
-        void *p = bytes <= UM_SMALL_MAX ? um_heap_refill(h, c) : um_heap_alloc(h, c);
+        void *p = bytes <= UM_SMALL_MAX ? um_theap_refill(h, c) : um_theap_alloc(h, c);
         if (um_likely(p != NULL))
             return p;
     }
@@ -77,7 +77,7 @@ UM_NOINLINE void *um_front_alloc(size_t bytes) {
 
 UM_NOINLINE void *um_front_alloc_zeroed(size_t bytes) {
     bool zeroed = false;
-    um_heap *h = um_tls.heap;
+    um_theap *h = um_tls.heap;
     void *p;
     if (um_unlikely(um_hard_level))
         return um_front_hard_alloc(bytes, 0, UM_FAMILY_MALLOC); /* its blocks read as zero */
@@ -154,12 +154,12 @@ static UM_COLD void free_late(um_span *s, um_block *b) {
 
 /* A thread that only frees gets a heap too, for its chains and ticks; but not for the few frees with which
    libc ends every thread, after our hand-over. */
-static UM_NOINLINE um_heap *heap_for_free(void) {
+static UM_NOINLINE um_theap *heap_for_free(void) {
     return um_tls.exited || um_tls.early_frees++ < EARLY_FREES_MAX ? NULL : um_front_heap();
 }
 
 UM_NOINLINE void um_front_free_rare(void *p, um_span *s) {
-    um_heap *h = um_tls.heap;
+    um_theap *h = um_tls.heap;
     if (um_unlikely(!s)) {
         if (p)
             free_foreign(p);
@@ -194,7 +194,7 @@ size_t um_front_usable(const void *p, const char *what) {
         return usable_foreign(p, what);
     if (um_span_kind_of(s) == UM_SPAN_SLAB && um_slab_is_block(s, p)) {
         /* A block in use may hold its own address there too: lists and rings of the program's do. */
-        if (um_unlikely(((const um_block *)p)->self == (uintptr_t)p) && um_heap_is_free(s, p))
+        if (um_unlikely(((const um_block *)p)->self == (uintptr_t)p) && um_theap_is_free(s, p))
             um_fatal(what, p, s->block_bytes, "it is free");
         return s->block_bytes;
     }
@@ -277,7 +277,7 @@ UM_EXPORT void *realloc(void *p, size_t bytes) {
     if (bytes <= old && bytes > old / 2 && old <= UM_MEDIUM_MAX)
         return p;
     if (um_span_kind_of(s) == UM_SPAN_LARGE) {
-        um_heap *h = um_front_heap();
+        um_theap *h = um_front_heap();
         void *q = h ? um_large_resize(h, s, bytes) : NULL;
         if (q)
             return q;

@@ -37,7 +37,8 @@ static unsigned node_of_place(unsigned place) {
 static bool is_at_home(unsigned place, unsigned node) {
     if (!one_place())
         return node == um_place.id[place];
-    return um_place.policy == UM_NUMA_NONE || (node < UM_NODE_IDS && um_node_set_has(&um_place.nodes, node));
+    return um_place.policy == UM_PLACING_NONE ||
+           (node < UM_NODE_IDS && um_node_set_has(&um_place.nodes, node));
 }
 
 static void add_span(const um_span *s, void *ctx) {
@@ -52,7 +53,7 @@ static void add_span(const um_span *s, void *ctx) {
 }
 
 /* The row of a node; that of the last one where there are too many. */
-static um_node_row *row_of(um_stats *out, unsigned node) {
+static um_node_row *row_of(um_snapshot *out, unsigned node) {
     uint32_t i = 0;
     while (i < out->node_count && out->nodes[i].node != node)
         i++;
@@ -65,7 +66,7 @@ static um_node_row *row_of(um_stats *out, unsigned node) {
     return &out->nodes[i];
 }
 
-static int look_up(um_stats *out, const sample *samples, size_t count, uint64_t bytes_each) {
+static int look_up(um_snapshot *out, const sample *samples, size_t count, uint64_t bytes_each) {
     uintptr_t at[SAMPLES_A_CALL];
     int node_of[SAMPLES_A_CALL];
     for (size_t i = 0; i < count; i++)
@@ -84,7 +85,7 @@ static int look_up(um_stats *out, const sample *samples, size_t count, uint64_t 
     return err;
 }
 
-static int measure_nodes(um_stats *out) {
+static int measure_nodes(um_snapshot *out) {
     uintptr_t memory;
     size_t bytes = um_round_up(SAMPLES_MAX * sizeof(sample), um_os_page_bytes);
     sampler in = {.stride = 1 + (out->active + out->dirty) / um_os_page_bytes / (SAMPLES_MAX / 2)};
@@ -103,7 +104,7 @@ static int measure_nodes(um_stats *out) {
     return err;
 }
 
-void um_gather_placement(um_stats *out) {
+void um_gather_placement(um_snapshot *out) {
     size_t opened = atomic_load_explicit(&um_space_window.opened_bytes, memory_order_relaxed); /* grows */
     if (!um_space_window.table) /* nothing was ever allocated */
         return;
@@ -111,7 +112,7 @@ void um_gather_placement(um_stats *out) {
     out->machine_nodes = um_topology_get()->count;
     if (out->machine_nodes == 1)
         return;
-    out->placement = um_numa_name(um_place.policy);
+    out->placement = um_placing_name(um_place.policy);
     if (atomic_load_explicit(&um_place.first_touch, memory_order_relaxed))                /* a hint of now */
         out->first_touch = atomic_load_explicit(&um_place.refused, memory_order_relaxed); /* a hint */
     if (one_place() && out->node_count) {

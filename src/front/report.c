@@ -37,7 +37,7 @@ static bool class_used(const um_class_row *c) {
     return c->allocs || c->frees || c->slabs;
 }
 
-static small_sums sum_classes(const um_stats *s) {
+static small_sums sum_classes(const um_snapshot *s) {
     small_sums sum = {0, 0, 0, 0, 0, 0, 0, 0};
     for (uint32_t i = 0; i < s->class_count; i++) {
         const um_class_row *c = &s->classes[i];
@@ -75,7 +75,7 @@ static void text_count(um_text *t, const char *before, uint64_t v, const char *a
     um_text_str(t, after);
 }
 
-static void text_gauges(um_text *t, const um_stats *s) {
+static void text_gauges(um_text *t, const um_snapshot *s) {
     um_text_str(t, "\nmemory\n");
     text_bytes_row(t, "allocated", s->allocated, "in blocks that the program holds");
     text_bytes_row(t, "active", s->active, "in spans that hold or are cut for such blocks");
@@ -111,7 +111,7 @@ static void text_percent(um_text *t, uint64_t num, uint64_t den) {
     um_text_char(t, '%');
 }
 
-static void text_activity(um_text *t, const um_stats *s) {
+static void text_activity(um_text *t, const um_snapshot *s) {
     const um_counter_values *c = &s->counters;
     small_sums sum = sum_classes(s);
     um_text_str(t, "\nactivity\n");
@@ -165,7 +165,7 @@ static void text_right(um_text *t, const char *s, unsigned width) {
     um_text_str(t, s);
 }
 
-static void text_classes(um_text *t, const um_stats *s) {
+static void text_classes(um_text *t, const um_snapshot *s) {
     static const char heads[][8] = {"allocs", "frees", "live"};
     um_text_str(t, "\nsize classes in use\n");
     text_right(t, "block", SLAB_COLUMNS);
@@ -193,12 +193,12 @@ static void text_classes(um_text *t, const um_stats *s) {
     }
 }
 
-static bool one_node(const um_stats *s) {
+static bool one_node(const um_snapshot *s) {
     return s->machine_nodes <= 1 && s->node_count <= 1;
 }
 
 /* What the kernel refused, by errno. */
-static void text_policy_calls(um_text *t, const um_stats *s) {
+static void text_policy_calls(um_text *t, const um_snapshot *s) {
     text_label(t, "policy calls");
     text_count(t, "", s->policy.calls, "");
 #define X(name)                                                                                              \
@@ -240,7 +240,7 @@ static void text_node_row(um_text *t, const um_node_row *n, bool measured) {
 }
 
 /* Nothing to tell where there is one. */
-static void text_nodes(um_text *t, const um_stats *s) {
+static void text_nodes(um_text *t, const um_snapshot *s) {
     const um_counter_values *c = &s->counters;
     um_text_str(t, "\nnodes\n");
     text_label(t, "with memory");
@@ -278,7 +278,7 @@ static void text_nodes(um_text *t, const um_stats *s) {
         text_node_row(t, &s->nodes[i], s->measured_pages != 0);
 }
 
-void um_report_text(um_text *t, const um_stats *s) {
+void um_report_text(um_text *t, const um_snapshot *s) {
     um_text_str(t, "umalloc report: ");
     um_text_safe(t, um_os_program(), PROGRAM_COLUMNS);
     text_count(t, " (pid ", um_os_pid(), ")\n");
@@ -308,7 +308,7 @@ static void json_ratio(um_text *t, const char *name, uint64_t num, uint64_t den)
     um_text_ratio(t, num, den, 6);
 }
 
-static void json_gauges(um_text *t, const um_stats *s) {
+static void json_gauges(um_text *t, const um_snapshot *s) {
     um_text_str(t, ",\n  \"gauges\": {");
     json_u64(t, "", "allocated", s->allocated);
     json_u64(t, ", ", "active", s->active);
@@ -324,7 +324,7 @@ static void json_gauges(um_text *t, const um_stats *s) {
     json_ratio(t, "fragmentation", s->resident, s->allocated);
 }
 
-static void json_activity(um_text *t, const um_stats *s) {
+static void json_activity(um_text *t, const um_snapshot *s) {
     small_sums sum = sum_classes(s);
     json_ratio(t, "thread_cache_hit_rate", minus(sum.allocs, sum.refills), sum.allocs);
     json_ratio(t, "remote_batch_mean", s->counters.remote_frees, s->counters.remote_batches);
@@ -355,7 +355,7 @@ static void json_activity(um_text *t, const um_stats *s) {
     um_text_str(t, "\n  }");
 }
 
-static void json_classes(um_text *t, const um_stats *s) {
+static void json_classes(um_text *t, const um_snapshot *s) {
     const char *lead = "\n    {";
     um_text_str(t, ",\n  \"classes\": [");
     for (uint32_t i = 0; i < s->class_count; i++) {
@@ -377,7 +377,7 @@ static void json_classes(um_text *t, const um_stats *s) {
     um_text_str(t, "\n  ]");
 }
 
-static void json_nodes(um_text *t, const um_stats *s) {
+static void json_nodes(um_text *t, const um_snapshot *s) {
     um_text_str(t, ",\n  \"nodes\": [");
     for (uint32_t i = 0; i < s->node_count; i++) {
         const um_node_row *n = &s->nodes[i];
@@ -398,7 +398,7 @@ static void json_nodes(um_text *t, const um_stats *s) {
     um_text_str(t, "\n  ]");
 }
 
-static void json_placement(um_text *t, const um_stats *s) {
+static void json_placement(um_text *t, const um_snapshot *s) {
     um_text_str(t, ",\n  \"placement\": {");
     json_u64(t, "", "nodes_with_memory", um_max(s->machine_nodes, 1));
     if (!one_node(s)) {
@@ -422,7 +422,7 @@ static void json_placement(um_text *t, const um_stats *s) {
     um_text_char(t, '}');
 }
 
-void um_report_json(um_text *t, const um_stats *s) {
+void um_report_json(um_text *t, const um_snapshot *s) {
     json_u64(t, "{\n  ", "schema_version", SCHEMA_VERSION);
     um_text_str(t, ",\n  \"program\": ");
     um_text_json(t, um_os_program());
@@ -460,7 +460,7 @@ static void xml_size(um_text *t, const char *element_and_type, uint64_t bytes) {
 }
 
 /* Elements as in glibc's document; the sizes are those of live blocks. */
-void um_report_xml(um_text *t, const um_stats *s) {
+void um_report_xml(um_text *t, const um_snapshot *s) {
     small_sums sum = sum_classes(s);
     um_text_str(t, "<malloc version=\"umalloc-1\">\n<heap nr=\"0\">\n<sizes>\n");
     uint64_t below = 0;

@@ -180,7 +180,7 @@ um_hard_finding um_hard_guard_check_locked(void) {
     return f;
 }
 
-void um_hard_guard_add_stats(um_stats *out) {
+void um_hard_guard_add_stats(um_snapshot *out) {
     um_lock_take(&um_hard_guard_lock);
     for (uint32_t i = 0; i < total; i++)
         if (um_hard_state_of(pages[i].tag) == UM_HARD_LIVE)

@@ -247,7 +247,7 @@ void um_hard_flush(void) {
     um_hard_large_flush();
 }
 
-static void add_shard(const um_hard_shard *shard, um_stats *out) {
+static void add_shard(const um_hard_shard *shard, um_snapshot *out) {
     for (unsigned c = 0; c < UM_HARD_CLASSES; c++) {
         um_class_row *row = &out->classes[c == UM_HARD_EMPTY_CLASS ? 0 : c];
         row->live += shard->classes[c].live;
@@ -261,7 +261,7 @@ static void add_shard(const um_hard_shard *shard, um_stats *out) {
     out->allocated += shard->live_bytes;
 }
 
-void um_hard_add_stats(um_stats *out) {
+void um_hard_add_stats(um_snapshot *out) {
     for (unsigned i = 0; i < UM_HARD_SHARDS; i++) {
         um_lock_take(&shards[i].lock);
         add_shard(&shards[i], out);

@@ -51,7 +51,7 @@ UM_INLINE bool um_hard_owns(const um_span *s) {
 UM_HIDDEN void um_hard_check(void);
 /* Ends the rest of all freed blocks and gives back what is empty. */
 UM_HIDDEN void um_hard_flush(void);
-UM_HIDDEN void um_hard_add_stats(um_stats *out);
+UM_HIDDEN void um_hard_add_stats(um_snapshot *out);
 
 UM_HIDDEN void um_hard_lock_all(void);
 UM_HIDDEN void um_hard_unlock_all(void);

@@ -156,7 +156,7 @@ UM_HIDDEN void um_hard_large_free(um_span *s, void *p, const um_hard_claim *clai
 UM_HIDDEN size_t um_hard_large_usable(const um_span *s, const void *p, const char *what);
 UM_HIDDEN um_hard_finding um_hard_large_check_locked(void);
 UM_HIDDEN void um_hard_large_flush(void);
-UM_HIDDEN void um_hard_large_add_stats(um_stats *out);
+UM_HIDDEN void um_hard_large_add_stats(um_snapshot *out);
 /* What an access to this address was, if a large block or a slab is there; kind NULL: none. */
 UM_HIDDEN um_hard_finding um_hard_large_explain(const um_span *s, uintptr_t address);
 extern UM_HIDDEN um_lock um_hard_large_lock;
@@ -170,7 +170,7 @@ UM_HIDDEN void *um_hard_guard_alloc(size_t bytes, size_t align, uint8_t tag, voi
 UM_HIDDEN void um_hard_guard_free(void *p, const um_hard_claim *claim, void *frame);
 UM_HIDDEN size_t um_hard_guard_usable(const void *p, const char *what);
 UM_HIDDEN um_hard_finding um_hard_guard_check_locked(void);
-UM_HIDDEN void um_hard_guard_add_stats(um_stats *out);
+UM_HIDDEN void um_hard_guard_add_stats(um_snapshot *out);
 UM_HIDDEN um_hard_finding um_hard_guard_explain(uintptr_t address);
 /* Where the block at or near the address was allocated and freed, on stderr. */
 UM_HIDDEN void um_hard_guard_tell(const void *address);

@@ -155,7 +155,7 @@ void um_hard_large_flush(void) {
     shorten(0, 0);
 }
 
-void um_hard_large_add_stats(um_stats *out) {
+void um_hard_large_add_stats(um_snapshot *out) {
     um_lock_take(&um_hard_large_lock);
     out->large_live_bytes += live_bytes;
     out->large_live_count += live_count;

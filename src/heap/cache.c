@@ -37,7 +37,7 @@ static uint16_t clamp(size_t blocks, size_t most) {
 }
 
 static uint16_t limit_max(const um_cache *k) {
-    unsigned most = clamp(um_heap_cache_bytes / 2 / um_class_bytes[k->class_id], UM_CACHE_LIMIT_MAX / 2);
+    unsigned most = clamp(um_theap_cache_bytes / 2 / um_class_bytes[k->class_id], UM_CACHE_LIMIT_MAX / 2);
     return (uint16_t)(k->calm < CALM ? most : 2 * most);
 }
 
@@ -71,9 +71,9 @@ static void begin(um_cache *k) {
     restart(k);
 }
 
-void um_cache_open(um_heap *h, um_bin *bin) {
+void um_cache_open(um_theap *h, um_bin *bin) {
     um_cache *k = bin->cache;
-    if (um_heap_cache_bytes == 0)
+    if (um_theap_cache_bytes == 0)
         return;
     if (!k && !(k = um_space_meta(h->node, sizeof *k)))
         return; /* the class goes on without */
@@ -85,7 +85,7 @@ void um_cache_open(um_heap *h, um_bin *bin) {
     begin(k);
 }
 
-void um_cache_close_all(um_heap *h) {
+void um_cache_close_all(um_theap *h) {
     for (unsigned c = 0; c < UM_CLASSES; c++)
         if (h->bins[c].cache)
             h->bins[c].cache->limit = 0;
@@ -151,7 +151,7 @@ static um_block *put_back(const um_cache *k, um_block *b, unsigned *left) {
         s->mark -= run; /* the cache has counted them */
         s->countdown -= run;
         if (s->countdown == 0)
-            um_heap_slab_event(s);
+            um_theap_slab_event(s);
     }
     return b;
 }
@@ -188,7 +188,7 @@ bool um_cache_fetch(um_cache *k) {
         k->home.list = k->rest;
         k->rest = &k->end;
     }
-    um_heap_show(k->heap, bin_of(k), &k->home);
+    um_theap_show(k->heap, bin_of(k), &k->home);
     return true;
 }
 
@@ -281,14 +281,14 @@ static void turn_over(um_cache *k) {
 }
 
 void um_cache_event(um_cache *k) {
-    um_heap *h = k->heap;
+    um_theap *h = k->heap;
     um_bin *bin = bin_of(k);
     count_frees(k);
     k->stirred = true;
-    um_heap_tick(h);
+    um_theap_tick(h);
     h->armed = h->armed && um_space_uneasy();
     if (bin->source != &k->home) {
-        um_heap_show(h, bin, &k->home); /* the slab's blocks can wait: these are warm */
+        um_theap_show(h, bin, &k->home); /* the slab's blocks can wait: these are warm */
         k->since = 0;
     } else if (k->since >= k->limit) {
         if (k->rest == &k->end)
@@ -322,7 +322,7 @@ static bool is_idle(const um_cache *k) {
     return !k->stirred && k->home.countdown == k->seen;
 }
 
-void um_cache_flush_all(um_heap *h, bool only_idle) {
+void um_cache_flush_all(um_theap *h, bool only_idle) {
     for (unsigned c = 0; c < UM_CLASSES; c++) {
         um_bin *bin = &h->bins[c];
         if (!um_bin_cached(bin))

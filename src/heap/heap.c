@@ -2,7 +2,7 @@
    (available with no block in use: any class may take it, and the oldest go back first), or full (had no free
    block when parked); the places are um_slab_place.
 
-   One countdown a slab tells when its owner must look (um_heap_event), so that a local free only decrements:
+   One countdown a slab tells when its owner must look (um_theap_event), so that a local free only decrements:
    - current and cold: at every free, when it may be empty, so that a thread that touched many classes once
    keeps little; current and hot: never, for its frees go to the class's cache (cache.c);
    - full: after a few frees, then it is worth using again;
@@ -27,7 +27,7 @@
 #define PATIENCE_MAX   128u
 #define GROWTH_TICKS   16u /* a slab of fresh memory counts as so many: idle classes may spare the next */
 
-size_t um_heap_cache_bytes = UM_MIB;
+size_t um_theap_cache_bytes = UM_MIB;
 
 /* Counts the local frees since the last call and starts a new countdown. */
 static void restart(um_bin *bin, um_span *s, uint32_t countdown) {
@@ -35,7 +35,7 @@ static void restart(um_bin *bin, um_span *s, uint32_t countdown) {
     s->mark = s->countdown = countdown;
 }
 
-void um_heap_show(um_heap *h, um_bin *bin, um_home *m) {
+void um_theap_show(um_theap *h, um_bin *bin, um_home *m) {
     unsigned i = um_class_first_bin(bin->class_id);
     bin->source = m;
     if (i >= UM_SMALL_BINS || h != um_tls.heap)
@@ -44,9 +44,9 @@ void um_heap_show(um_heap *h, um_bin *bin, um_home *m) {
     um_tls.bins[um_class_last_bin(bin->class_id)] = m;
 }
 
-void um_heap_sync_tls(um_heap *h) {
+void um_theap_sync_tls(um_theap *h) {
     for (unsigned c = 0; c < UM_CLASSES; c++)
-        um_heap_show(h, &h->bins[c], h->bins[c].source);
+        um_theap_show(h, &h->bins[c], h->bins[c].source);
 }
 
 /* Local frees of the slab go where its class has them. */
@@ -54,7 +54,7 @@ static void settle(um_bin *bin, um_span *s) {
     um_home_set(s, um_bin_cached(bin) ? &bin->cache->home : &s->home);
 }
 
-static uint32_t current_countdown(const um_heap *h, const um_bin *bin) {
+static uint32_t current_countdown(const um_theap *h, const um_bin *bin) {
     if (bin->heat < UM_HOT)
         return 1;
     if (h->armed && !um_bin_cached(bin))
@@ -62,20 +62,20 @@ static uint32_t current_countdown(const um_heap *h, const um_bin *bin) {
     return UM_COUNTDOWN_NEVER;
 }
 
-static void make_current(um_heap *h, um_bin *bin, um_span *s) {
+static void make_current(um_theap *h, um_bin *bin, um_span *s) {
     restart(bin, s, current_countdown(h, bin));
     s->place = UM_PLACE_CURRENT;
     bin->current = s;
     settle(bin, s);
-    um_heap_show(h, bin, &s->home);
+    um_theap_show(h, bin, &s->home);
 }
 
-static void no_current(um_heap *h, um_bin *bin) {
+static void no_current(um_theap *h, um_bin *bin) {
     bin->current = &um_span_none;
-    um_heap_show(h, bin, &um_span_none.home);
+    um_theap_show(h, bin, &um_span_none.home);
 }
 
-static void warm(um_heap *h, um_bin *bin) {
+static void warm(um_theap *h, um_bin *bin) {
     if (bin->heat < UM_HOT && ++bin->heat == UM_HOT) {
         um_cache_open(h, bin);
         if (bin->current != &um_span_none)
@@ -84,7 +84,7 @@ static void warm(um_heap *h, um_bin *bin) {
 }
 
 /* Much is dirty: let the next frees of every class look at the clock. */
-static void arm(um_heap *h) {
+static void arm(um_theap *h) {
     h->armed = true;
     for (unsigned c = 0; c < UM_CLASSES; c++) {
         um_bin *bin = &h->bins[c];
@@ -95,7 +95,7 @@ static void arm(um_heap *h) {
     }
 }
 
-void um_heap_release(um_heap *h, um_span *s) {
+void um_theap_release(um_theap *h, um_span *s) {
     um_bin *bin = &h->bins[s->class_id];
     restart(bin, s, UM_COUNTDOWN_NEVER);
     bin->flushes++;
@@ -108,7 +108,7 @@ void um_heap_release(um_heap *h, um_span *s) {
 }
 
 /* Takes an empty slab out of the heap's list of them and of its class's queue. */
-static void unlist_empty(um_heap *h, um_span *s) {
+static void unlist_empty(um_theap *h, um_span *s) {
     if (s->age_next)
         s->age_next->age_prev = s->age_prev;
     else
@@ -123,7 +123,7 @@ static void unlist_empty(um_heap *h, um_span *s) {
 }
 
 /* s is the last of its class's queue: slabs in use fill up first. */
-static void list_empty(um_heap *h, um_span *s) {
+static void list_empty(um_theap *h, um_span *s) {
     s->place = UM_PLACE_EMPTY;
     s->age_next = NULL;
     s->age_prev = h->youngest_empty;
@@ -137,16 +137,16 @@ static void list_empty(um_heap *h, um_span *s) {
 }
 
 /* Gives the oldest empty slabs back until at most keep_bytes are left. */
-static void release_oldest(um_heap *h, size_t keep_bytes) {
+static void release_oldest(um_theap *h, size_t keep_bytes) {
     while (h->empty_bytes > keep_bytes) { /* each has been cut, so each has bytes */
         um_span *s = h->oldest_empty;
         unlist_empty(h, s);
-        um_heap_release(h, s);
+        um_theap_release(h, s);
     }
 }
 
 /* Half of what lay idle for a while is too much to keep. */
-static void release_idle(um_heap *h) {
+static void release_idle(um_theap *h) {
     size_t idle = um_min(h->empty_low, h->empty_bytes) / 2;
     h->keep_bytes = um_max(UM_KEEP_FIRST, h->keep_bytes - um_min(h->keep_bytes, idle));
     release_oldest(h, h->empty_bytes - idle);
@@ -154,16 +154,16 @@ static void release_idle(um_heap *h) {
 }
 
 /* The soft limit is exceeded: nothing is kept. */
-static UM_COLD void relieve(um_heap *h) {
+static UM_COLD void relieve(um_theap *h) {
     UM_COUNT_ADD(soft_limit_hits, 1);
-    um_heap_flush_empty(h);
+    um_theap_flush_empty(h);
     um_large_flush(h);
     if (h == um_tls.heap) /* not from within, of a heap that is being handed over */
-        um_heap_retire_parked();
+        um_theap_retire_parked();
     um_space_relieve();
 }
 
-static UM_NOINLINE void tick_due(um_heap *h) {
+static UM_NOINLINE void tick_due(um_theap *h) {
     uint64_t now, seen = atomic_load_explicit(&h->seen_ms, memory_order_relaxed); /* our own store */
     bool away, pressed = um_space_excess() != 0;
     if (!h->armed && um_space_uneasy())
@@ -172,7 +172,7 @@ static UM_NOINLINE void tick_due(um_heap *h) {
     away = now - seen >= um_space_setting.decay_ms;
     atomic_store_explicit(&h->seen_ms, now, memory_order_relaxed); /* hint */
     um_stranded_purge(now);
-    um_heap_retire_due(now);
+    um_theap_retire_due(now);
     if (away || h->ticks - h->flushed_at >= (pressed ? PRESSED_EVERY : FLUSH_EVERY)) {
         h->flushed_at = h->ticks;
         um_remote_flush(h);
@@ -181,41 +181,41 @@ static UM_NOINLINE void tick_due(um_heap *h) {
             relieve(h);
         else
             release_idle(h);
-        um_heap_patrol(h, PATROL_CLASSES);
+        um_theap_patrol(h, PATROL_CLASSES);
         if (away)
             um_space_trim_idle(); /* what has just come back lay unused for that long */
     }
 }
 
 /* The scheduler moves threads for a moment, too: only several looks in a row count. */
-static UM_NOINLINE void look_at_node(um_heap *h) {
+static UM_NOINLINE void look_at_node(um_theap *h) {
     if (h != um_tls.heap || um_place_look() == h->node)
         h->astray = 0;
     else if (h->astray < h->patience)
         h->astray++;
 }
 
-UM_INLINE void tick(um_heap *h) {
+UM_INLINE void tick(um_theap *h) {
     if (um_unlikely(um_place.homing))
         look_at_node(h);
     if (um_unlikely(++h->ticks % TICK_EVERY == 0 || um_space_uneasy()))
         tick_due(h);
 }
 
-void um_heap_tick(um_heap *h) {
+void um_theap_tick(um_theap *h) {
     tick(h);
 }
 
 /* s has no block in use and is the last of its class's queue: keeps it for the next refill, or gives the
  * oldest back. */
-static void keep_or_release(um_heap *h, um_bin *bin, um_span *s) {
+static void keep_or_release(um_theap *h, um_bin *bin, um_span *s) {
     restart(bin, s, 1);
     list_empty(h, s);
     if (um_likely(h->empty_bytes <= h->keep_bytes))
         return;
     h->gave_back |= s->bytes > KEEPER_BYTES; /* one hardly used is not missed */
     release_oldest(h, h->keep_bytes);
-    um_heap_tick(h);
+    um_theap_tick(h);
 }
 
 /* Cold slabs, and those of fewer than 32 blocks, are checked when their owner looks: cheap there, and it
@@ -227,7 +227,7 @@ static void check_double_free(const um_bin *bin, const um_span *s) {
 }
 
 /* An available slab has no block in use. A slab whose token is out stays until the token comes in. */
-static UM_NOINLINE void became_empty(um_heap *h, um_bin *bin, um_span *s) {
+static UM_NOINLINE void became_empty(um_theap *h, um_bin *bin, um_span *s) {
     /* relaxed: no block is out, so nobody else changes the word but to clear the token, which drain would
      * tell us */
     if (atomic_load_explicit(&s->remote, memory_order_relaxed) & UM_REMOTE_PENDING) {
@@ -242,7 +242,7 @@ static UM_NOINLINE void became_empty(um_heap *h, um_bin *bin, um_span *s) {
     keep_or_release(h, bin, s);
 }
 
-static void make_available(um_heap *h, um_bin *bin, um_span *s, uint32_t in_use) {
+static void make_available(um_theap *h, um_bin *bin, um_span *s, uint32_t in_use) {
     s->place = UM_PLACE_AVAIL;
     restart(bin, s, in_use);
     um_queue_push(&bin->avail, s);
@@ -261,7 +261,7 @@ static void check_remote_double(const um_span *s) {
 }
 
 /* The first few classes that a thread uses may keep a current slab that is empty, if it is small. */
-static bool may_keep(um_heap *h, const um_span *s) {
+static bool may_keep(um_theap *h, const um_span *s) {
     for (unsigned i = 0; i < h->keepers; i++)
         if (h->keeper[i] == s->class_id)
             return true;
@@ -272,10 +272,10 @@ static bool may_keep(um_heap *h, const um_span *s) {
 }
 
 /* A look at a current slab that is cold, or while armed. */
-static UM_NOINLINE void look_at_current(um_heap *h, um_bin *bin, um_span *s) {
+static UM_NOINLINE void look_at_current(um_theap *h, um_bin *bin, um_span *s) {
     um_block *tail;
     uint32_t in_use;
-    um_heap_tick(h);
+    um_theap_tick(h);
     if (bin->heat >= UM_HOT) { /* and no cache */
         h->armed = h->armed && um_space_uneasy();
         restart(bin, s, current_countdown(h, bin));
@@ -294,13 +294,13 @@ static UM_NOINLINE void look_at_current(um_heap *h, um_bin *bin, um_span *s) {
     keep_or_release(h, bin, s);
 }
 
-static UM_NOINLINE void wake_full(um_heap *h, um_bin *bin, um_span *s) {
+static UM_NOINLINE void wake_full(um_theap *h, um_bin *bin, um_span *s) {
     um_queue_remove(&bin->full, s);
     make_available(h, bin, s, s->capacity - s->wake);
 }
 
-void um_heap_slab_event(um_span *s) {
-    um_heap *h = atomic_load_explicit(&s->heap, memory_order_relaxed); /* owner: its own store */
+void um_theap_slab_event(um_span *s) {
+    um_theap *h = atomic_load_explicit(&s->heap, memory_order_relaxed); /* owner: its own store */
     um_bin *bin = &h->bins[s->class_id];
     switch (s->place) {
     case UM_PLACE_CURRENT:
@@ -317,8 +317,8 @@ void um_heap_slab_event(um_span *s) {
     }
 }
 
-void um_heap_event(um_home *m) {
-    um_heap *h;
+void um_theap_event(um_home *m) {
+    um_theap *h;
     if (m->place == UM_PLACE_CACHE) {
         um_cache *k = (um_cache *)(void *)m;
         h = k->heap;
@@ -326,9 +326,9 @@ void um_heap_event(um_home *m) {
     } else {
         um_span *s = (um_span *)(void *)m;
         h = atomic_load_explicit(&s->heap, memory_order_relaxed); /* owner: its own store */
-        um_heap_slab_event(s);
+        um_theap_slab_event(s);
     }
-    um_heap_follow(h);
+    um_theap_follow(h);
 }
 
 /* A1: takes the blocks that others freed; acquire pairs with R1 in remote.c, so their links are ours to read.
@@ -353,7 +353,7 @@ static bool collect_current(um_bin *bin, um_span *s) {
 }
 
 /* A full slab comes back with the blocks that others freed; the few that we freed go first. */
-static void drain_full(um_heap *h, um_bin *bin, um_span *s) {
+static void drain_full(um_theap *h, um_bin *bin, um_span *s) {
     um_block *head, *tail;
     unsigned local = um_slab_walk(s, &tail);
     unsigned n = collect(bin, s, UM_REMOTE_PENDING, &head);
@@ -367,7 +367,7 @@ static void drain_full(um_heap *h, um_bin *bin, um_span *s) {
 
 /* An available slab: the remote list stays where it is unless the local one is empty, so no list is walked.
  */
-static void drain_available(um_heap *h, um_bin *bin, um_span *s) {
+static void drain_available(um_theap *h, um_bin *bin, um_span *s) {
     um_block *head;
     uint64_t w;
     if (s->list == um_slab_end(s)) {
@@ -383,7 +383,7 @@ static void drain_available(um_heap *h, um_bin *bin, um_span *s) {
         return;
     (void)collect(bin, s, 0, &head); /* all that is in use elsewhere came back: the slab is empty */
     um_queue_remove(&bin->avail, s);
-    um_heap_release(h, s);
+    um_theap_release(h, s);
 }
 
 /* Others gave the pages of a slab back while we were away: nothing is cut, and nothing was touched, unless
@@ -403,7 +403,7 @@ static bool is_purged(const um_span *s) {
     return atomic_load_explicit(&s->remote, memory_order_relaxed) & UM_REMOTE_PURGED;
 }
 
-void um_heap_drain(um_heap *h, um_span *s) {
+void um_theap_drain(um_theap *h, um_span *s) {
     um_stranded_forget(h);
     while (s) {
         um_span *next = s->pending_next; /* before the token goes: with it goes the link */
@@ -413,7 +413,7 @@ void um_heap_drain(um_heap *h, um_span *s) {
         } else if (s->place != UM_PLACE_CURRENT && is_purged(s)) {
             forget_blocks(bin, s, UM_REMOTE_PENDING);
             um_queue_remove(s->place == UM_PLACE_FULL ? &bin->full : &bin->avail, s);
-            um_heap_release(h, s);
+            um_theap_release(h, s);
         } else if (s->place == UM_PLACE_FULL) {
             drain_full(h, bin, s);
         } else if (s->place == UM_PLACE_AVAIL) {
@@ -427,17 +427,17 @@ void um_heap_drain(um_heap *h, um_span *s) {
 }
 
 /* An empty slab for the class: dirty memory of our own first, then from the space. */
-static um_span *fresh_slab(um_heap *h, unsigned c) {
+static um_span *fresh_slab(um_theap *h, unsigned c) {
     um_span *s = h->youngest_empty;
     if (s) {
         unlist_empty(h, s);
     } else {
         if (h->gave_back)
-            h->keep_bytes = um_min(h->keep_bytes * 2, um_max(um_heap_cache_bytes, UM_KEEP_FIRST));
+            h->keep_bytes = um_min(h->keep_bytes * 2, um_max(um_theap_cache_bytes, UM_KEEP_FIRST));
         h->gave_back = false;
-        s = um_space_alloc(um_heap_place(h), 1, 1, NULL);
+        s = um_space_alloc(um_theap_place(h), 1, 1, NULL);
         if (h->ticks < YOUNG_TICKS)
-            um_heap_patrol(h, UM_CLASSES);
+            um_theap_patrol(h, UM_CLASSES);
         h->ticks += GROWTH_TICKS;
     }
     if (!s)
@@ -448,11 +448,11 @@ static um_span *fresh_slab(um_heap *h, unsigned c) {
     return s;
 }
 
-static um_span *next_slab(um_heap *h, um_bin *bin, unsigned c) {
+static um_span *next_slab(um_theap *h, um_bin *bin, unsigned c) {
     um_span *s;
     /* A2: acquire pairs with R2 in remote.c: the links of the stack are ours to read. */
     if (atomic_load_explicit(&h->pending, memory_order_relaxed)) /* a peek */
-        um_heap_drain(h, atomic_exchange_explicit(&h->pending, NULL, memory_order_acquire));
+        um_theap_drain(h, atomic_exchange_explicit(&h->pending, NULL, memory_order_acquire));
     s = bin->avail;
     if (s && s->place == UM_PLACE_EMPTY) {
         unlist_empty(h, s);
@@ -479,7 +479,7 @@ static bool has_blocks(um_bin *bin, um_span *s, bool *cut) {
 }
 
 /* A slab with free blocks for malloc to take from; false: out of memory. */
-static bool find_slab(um_heap *h, um_bin *bin, bool *cut) {
+static bool find_slab(um_theap *h, um_bin *bin, bool *cut) {
     um_span *s = bin->current;
     while (s == &um_span_none || !has_blocks(bin, s, cut)) {
         if (s != &um_span_none) {
@@ -495,7 +495,7 @@ static bool find_slab(um_heap *h, um_bin *bin, bool *cut) {
         make_current(h, bin, s);
     }
     if (bin->source != &s->home)
-        um_heap_show(h, bin, &s->home);
+        um_theap_show(h, bin, &s->home);
     return true;
 }
 
@@ -513,14 +513,14 @@ static void check_source(const um_bin *bin) {
         source_damaged(bin, b);
 }
 
-um_block *um_heap_refill(um_heap *h, unsigned c) {
+um_block *um_theap_refill(um_theap *h, unsigned c) {
     um_bin *bin = &h->bins[c];
     um_block *b;
     bool cut = false;
     bin->refills++;
     check_source(bin);
     tick(h);
-    um_heap_follow(h);
+    um_theap_follow(h);
     h->untouched = NULL;
     if (!(um_bin_cached(bin) && um_cache_fetch(bin->cache)) && !find_slab(h, bin, &cut))
         return NULL;
@@ -536,23 +536,23 @@ um_block *um_heap_refill(um_heap *h, unsigned c) {
     return b;
 }
 
-void um_heap_flush_empty(um_heap *h) {
+void um_theap_flush_empty(um_theap *h) {
     release_oldest(h, 0);
 }
 
-void um_heap_flush(um_heap *h) {
+void um_theap_flush(um_theap *h) {
     um_remote_flush(h);
     um_cache_flush_all(h, false);
-    um_heap_drain(h, atomic_exchange_explicit(&h->pending, NULL, memory_order_acquire)); /* A2 */
-    um_heap_flush_empty(h);
+    um_theap_drain(h, atomic_exchange_explicit(&h->pending, NULL, memory_order_acquire)); /* A2 */
+    um_theap_flush_empty(h);
     um_large_flush(h);
 }
 
 /* As if the thread ended there and began here. One that moves to and fro waits longer each time. */
-void um_heap_move(um_heap *h) {
+void um_theap_move(um_theap *h) {
     bool again = h->ticks - h->moved_at < MOVE_TICKS;
-    um_heap_flush(h);
-    um_heap_hand_over(h);
+    um_theap_flush(h);
+    um_theap_hand_over(h);
     for (unsigned c = 0; c < UM_CLASSES; c++)
         h->bins[c].heat = 0;
     h->keepers = 0;

@@ -1,8 +1,8 @@
 /* heap: what one thread owns. For each class a current slab, queues of further slabs and, once the class is
    hot, a cache of blocks of all of them; empty slabs that it keeps for a while; and a buffer of remote frees
    on their way to other threads. Local allocation and free use no atomic instruction and no lock. */
-#ifndef UM_HEAP_H
-#define UM_HEAP_H
+#ifndef UM_THEAP_H
+#define UM_THEAP_H
 
 #include "conf/counters.h"
 #include "os/lock.h"
@@ -16,14 +16,14 @@
 
 /* Blocks of all the slabs of a hot class, whose home it is. */
 typedef struct um_cache {
-    um_home home;         /* its list is the newer part */
-    um_block *rest;       /* what was set aside */
-    um_block end;         /* of both lists */
-    struct um_heap *heap; /* const */
-    uint32_t since;       /* frees since it last turned over */
-    uint16_t limit;       /* frees before it turns over again; 0: not in use */
-    uint8_t class_id;     /* const */
-    bool stirred;         /* a slow path saw it of late */
+    um_home home;          /* its list is the newer part */
+    um_block *rest;        /* what was set aside */
+    um_block end;          /* of both lists */
+    struct um_theap *heap; /* const */
+    uint32_t since;        /* frees since it last turned over */
+    uint16_t limit;        /* frees before it turns over again; 0: not in use */
+    uint8_t class_id;      /* const */
+    bool stirred;          /* a slow path saw it of late */
     /* Other threads read the owner, as in a slab's record. */
     _Alignas(64) _Atomic(uintptr_t) owner;
     uint32_t most;      /* blocks in both lists are no more than this and the frees since */
@@ -58,9 +58,9 @@ typedef struct um_out {
     uint32_t room; /* blocks that may still join */
 } um_out;
 
-typedef struct um_heap {
+typedef struct um_theap {
     uintptr_t owner;   /* thread id; UM_ID_NOBODY: parked; registry lock */
-    uint32_t fork_gen; /* um_heap_fork_gen when made: another value means the thread stayed in the parent */
+    uint32_t fork_gen; /* um_theap_fork_gen when made: another value means the thread stayed in the parent */
     uint8_t node;      /* place (space/place.h) that it draws from */
     uint8_t astray;    /* looks in a row that found the thread on another node */
     uint8_t patience;  /* so many of them, and the heap moves too */
@@ -82,9 +82,9 @@ typedef struct um_heap {
     const void
         *untouched; /* the last block, if it was cut from memory that reads as zero but for its links */
     um_span *large[UM_LARGE_CACHE]; /* free large spans, oldest first */
-    struct um_heap *next;           /* all heaps ever made; const after it was linked */
-    struct um_heap *next_bucket;    /* registry lock */
-    struct um_heap *next_free;      /* registry lock; recycled, or parked */
+    struct um_theap *next;          /* all heaps ever made; const after it was linked */
+    struct um_theap *next_bucket;   /* registry lock */
+    struct um_theap *next_free;     /* registry lock; recycled, or parked */
     size_t parked_bytes;            /* registry lock; the heap and its slabs, when it was parked */
     bool live;                      /* registry lock */
     _Atomic(uint64_t) seen_ms;      /* when the owner last looked at the clock. Relaxed: a hint */
@@ -94,7 +94,7 @@ typedef struct um_heap {
     /* Other threads push slabs with remote frees, the owner takes all. UM_PENDING_CLOSED: the owner is gone.
      */
     _Alignas(64) _Atomic(um_span *) pending;
-} um_heap;
+} um_theap;
 
 #define UM_HOT        16u
 #define UM_HURRY      16u /* frees between two looks at the clock while much is dirty */
@@ -103,7 +103,7 @@ typedef struct um_heap {
 
 typedef struct um_tls {
     um_home *bins[UM_SMALL_BINS]; /* source for each 16 bytes of request */
-    um_heap *heap;                /* NULL before the first allocation and after the thread's exit */
+    um_theap *heap;               /* NULL before the first allocation and after the thread's exit */
     um_out *out;                  /* the heap's, or um_out_none */
     uint32_t early_frees;         /* made before the thread had a heap */
     uint32_t exited;              /* the heap was handed over: the shared heap serves what comes still */
@@ -111,69 +111,69 @@ typedef struct um_tls {
 
 extern UM_HIDDEN __thread um_tls_block um_tls __attribute__((tls_model("initial-exec")));
 extern UM_HIDDEN um_out um_out_none[UM_OUT_SLOTS]; /* holds no slab, ever */
-extern UM_HIDDEN uint32_t um_heap_fork_gen;        /* written in the child of fork, single-threaded */
+extern UM_HIDDEN uint32_t um_theap_fork_gen;       /* written in the child of fork, single-threaded */
 
 /* Limits from the options. */
-extern UM_HIDDEN size_t um_heap_cache_bytes;
+extern UM_HIDDEN size_t um_theap_cache_bytes;
 
 /* --- heap.c: the owner's side --- */
 
 /* A block of the class, or NULL: out of memory. */
-UM_HIDDEN um_block *um_heap_refill(um_heap *h, unsigned class_id);
+UM_HIDDEN um_block *um_theap_refill(um_theap *h, unsigned class_id);
 /* The countdown of an owned slab or a cache reached 0. The heap may have no slab after. */
-UM_HIDDEN void um_heap_event(um_home *m);
+UM_HIDDEN void um_theap_event(um_home *m);
 /* The same of a slab, in the midst of other work. */
-UM_HIDDEN void um_heap_slab_event(um_span *s);
-UM_HIDDEN void um_heap_tick(um_heap *h);
+UM_HIDDEN void um_theap_slab_event(um_span *s);
+UM_HIDDEN void um_theap_tick(um_theap *h);
 /* The place for the heap's next span. */
-UM_INLINE unsigned um_heap_place(um_heap *h) {
+UM_INLINE unsigned um_theap_place(um_theap *h) {
     return um_unlikely(um_place.turns) ? um_place_next(&h->turn) : h->node;
 }
 /* The thread runs on another node for good: leaves its slabs there and begins anew here. Between two pieces
    of work only. */
-UM_HIDDEN void um_heap_move(um_heap *h);
-UM_INLINE void um_heap_follow(um_heap *h) {
+UM_HIDDEN void um_theap_move(um_theap *h);
+UM_INLINE void um_theap_follow(um_theap *h) {
     if (um_unlikely(h->astray >= h->patience))
-        um_heap_move(h);
+        um_theap_move(h);
 }
 /* Makes malloc take from m. */
-UM_HIDDEN void um_heap_show(um_heap *h, um_bin *bin, um_home *m);
+UM_HIDDEN void um_theap_show(um_theap *h, um_bin *bin, um_home *m);
 /* Makes the bins of the calling thread show what its heap says. */
-UM_HIDDEN void um_heap_sync_tls(um_heap *h);
+UM_HIDDEN void um_theap_sync_tls(um_theap *h);
 /* Takes the slabs that others pushed. */
-UM_HIDDEN void um_heap_drain(um_heap *h, um_span *list);
+UM_HIDDEN void um_theap_drain(um_theap *h, um_span *list);
 /* Gives an empty slab back to its space. */
-UM_HIDDEN void um_heap_release(um_heap *h, um_span *s);
+UM_HIDDEN void um_theap_release(um_theap *h, um_span *s);
 /* Gives back what the heap keeps for itself: empty slabs, cached large spans, buffered remote frees. */
-UM_HIDDEN void um_heap_flush(um_heap *h);
-UM_HIDDEN void um_heap_flush_empty(um_heap *h);
-UM_INLINE um_block *um_heap_alloc(um_heap *h, unsigned class_id) {
+UM_HIDDEN void um_theap_flush(um_theap *h);
+UM_HIDDEN void um_theap_flush_empty(um_theap *h);
+UM_INLINE um_block *um_theap_alloc(um_theap *h, unsigned class_id) {
     um_home *m = h->bins[class_id].source;
     um_block *b = m->list;
     if (um_unlikely(!um_block_take(b)))
-        return um_heap_refill(h, class_id);
+        return um_theap_refill(h, class_id);
     m->list = b->next;
     return b;
 }
 
 /* b is of a slab of the calling thread's, whose home is m. */
-UM_INLINE void um_heap_free(um_home *m, um_block *b) {
+UM_INLINE void um_theap_free(um_home *m, um_block *b) {
     b->next = m->list;
     b->self = (uintptr_t)b;
     m->list = b;
     if (um_unlikely(--m->countdown == 0))
-        um_heap_event(m);
+        um_theap_event(m);
 }
 
 /* --- patrol.c: looking for misuse --- */
 
 /* Checks the free lists the thread would use next, at most `blocks` of them, and aborts where one is damaged:
  * finds what a double free left behind. */
-UM_HIDDEN void um_heap_check_lists(const um_heap *h, unsigned blocks);
+UM_HIDDEN void um_theap_check_lists(const um_theap *h, unsigned blocks);
 /* A short look at the lists of so many classes, those whose turn it is. */
-UM_HIDDEN void um_heap_patrol(um_heap *h, unsigned classes);
+UM_HIDDEN void um_theap_patrol(um_theap *h, unsigned classes);
 /* b, a block of s, is on a list of the calling thread's. Takes its time. */
-UM_HIDDEN bool um_heap_is_free(const um_span *s, const um_block *b);
+UM_HIDDEN bool um_theap_is_free(const um_span *s, const um_block *b);
 
 /* --- cache.c: the caches of hot classes --- */
 
@@ -181,7 +181,7 @@ UM_HIDDEN bool um_heap_is_free(const um_span *s, const um_block *b);
 #define UM_CACHE_LIMITS    9u /* a cache holds less than so many limits */
 
 /* The class became hot. */
-UM_HIDDEN void um_cache_open(um_heap *h, um_bin *bin);
+UM_HIDDEN void um_cache_open(um_theap *h, um_bin *bin);
 /* Makes malloc take from the cache, if it has blocks. */
 UM_HIDDEN bool um_cache_fetch(um_cache *k);
 /* The countdown reached 0. */
@@ -191,9 +191,9 @@ UM_HIDDEN void um_cache_hurry(um_cache *k);
 /* Gives all blocks back to their slabs. */
 UM_HIDDEN void um_cache_flush(um_cache *k);
 /* The same for all caches, or for those that were not used since the last call. */
-UM_HIDDEN void um_cache_flush_all(um_heap *h, bool only_idle);
+UM_HIDDEN void um_cache_flush_all(um_theap *h, bool only_idle);
 /* The heap has no owner any more. */
-UM_HIDDEN void um_cache_close_all(um_heap *h);
+UM_HIDDEN void um_cache_close_all(um_theap *h);
 /* Blocks in the cache; aborts where a link is damaged or a block is met twice. */
 UM_HIDDEN unsigned um_cache_walk(const um_cache *k);
 /* The same of its first `most` blocks only. */
@@ -204,7 +204,7 @@ UM_HIDDEN _Noreturn void um_cache_damaged(const um_cache *k, const void *block);
 /* --- remote.c: the other threads' side --- */
 
 /* Starts a chain with a block of a slab that the calling thread does not own. */
-UM_HIDDEN void um_remote_start(um_heap *h, um_span *s, um_block *b);
+UM_HIDDEN void um_remote_start(um_theap *h, um_span *s, um_block *b);
 /* The chain is full. */
 UM_HIDDEN void um_remote_full(um_out *o);
 
@@ -230,30 +230,30 @@ UM_INLINE bool um_remote_join(um_block *b) {
 
 /* Hands a chain over at once. */
 UM_HIDDEN void um_remote_push(um_span *s, um_block *head, um_block *tail, unsigned count);
-UM_HIDDEN void um_remote_flush(um_heap *h);
+UM_HIDDEN void um_remote_flush(um_theap *h);
 /* Hands on a slab whose PENDING token the caller holds. */
 UM_HIDDEN void um_remote_deliver(um_span *s);
 
 /* --- stranded.c: the slabs of idle owners --- */
 
 /* All blocks of an owned slab are on its remote word. */
-UM_HIDDEN void um_stranded_note(um_heap *h);
+UM_HIDDEN void um_stranded_note(um_theap *h);
 /* Gives back the pages of such slabs whose owner has not come by for the decay time. Cheap when there are
  * none. */
 UM_HIDDEN void um_stranded_purge(uint64_t now_ms);
 /* The owner has looked at its pending stack. */
-UM_HIDDEN void um_stranded_forget(um_heap *h);
+UM_HIDDEN void um_stranded_forget(um_theap *h);
 
 /* --- orphan.c: slabs without owner --- */
 
 /* Blocks of orphans that came back, by class; written under the orphan lock, read racily by the report. */
 extern UM_HIDDEN uint64_t um_orphan_frees[UM_CLASSES];
 /* Makes orphans of slabs of the heap that are in none of its queues: a list by `next`. */
-UM_HIDDEN void um_orphan_give_all(um_heap *h, um_span *s);
+UM_HIDDEN void um_orphan_give_all(um_theap *h, um_span *s);
 /* Takes over an orphan of the class with free blocks, or NULL. The slab's list is set, it is in no queue. */
-UM_HIDDEN um_span *um_orphan_adopt(um_heap *h, unsigned class_id);
+UM_HIDDEN um_span *um_orphan_adopt(um_theap *h, unsigned class_id);
 /* The same from other nodes than the heap's, for when there is no memory. */
-UM_HIDDEN um_span *um_orphan_adopt_far(um_heap *h, unsigned class_id);
+UM_HIDDEN um_span *um_orphan_adopt_far(um_theap *h, unsigned class_id);
 /* After blocks or the token came back to an orphan: lists it, or gives it back when it is empty. */
 UM_HIDDEN void um_orphan_look(um_span *s);
 /* The slab's owner stayed in the parent of a fork: makes it an orphan. */
@@ -263,44 +263,44 @@ extern UM_HIDDEN um_lock um_orphan_lock;
 /* --- registry.c: all heaps --- */
 
 /* The calling thread's heap, made on the first call; NULL: no memory, or the thread has exited. */
-UM_HIDDEN um_heap *um_heap_get(void);
+UM_HIDDEN um_theap *um_theap_get(void);
 /* The first heap made: the main thread's. */
-UM_HIDDEN bool um_heap_is_first(const um_heap *h);
+UM_HIDDEN bool um_theap_is_first(const um_theap *h);
 /* Makes orphans of all the heap's slabs. It has been flushed, and has no slab after. */
-UM_HIDDEN void um_heap_hand_over(um_heap *h);
+UM_HIDDEN void um_theap_hand_over(um_theap *h);
 /* Hands over everything; the calling thread has no heap after. */
-UM_HIDDEN void um_heap_exit(um_heap *h);
+UM_HIDDEN void um_theap_exit(um_theap *h);
 /* The same, but what is little stays together for the next thread. */
-UM_HIDDEN void um_heap_leave(um_heap *h);
+UM_HIDDEN void um_theap_leave(um_theap *h);
 /* Hands over all parked heaps. */
-UM_HIDDEN void um_heap_retire_parked(void);
+UM_HIDDEN void um_theap_retire_parked(void);
 /* Hands over a heap that was parked for the decay time, if there is one. */
-UM_HIDDEN void um_heap_retire_due(uint64_t now_ms);
+UM_HIDDEN void um_theap_retire_due(uint64_t now_ms);
 /* The heap for threads past their exit, locked by the caller of the two. */
-UM_HIDDEN um_heap *um_heap_shared_lock(void);
-UM_HIDDEN void um_heap_shared_unlock(void);
+UM_HIDDEN um_theap *um_theap_shared_lock(void);
+UM_HIDDEN void um_theap_shared_unlock(void);
 /* Calls f for each heap ever made, under the registry's lock. */
-UM_HIDDEN void um_heap_each(void (*f)(um_heap *h, void *ctx), void *ctx);
+UM_HIDDEN void um_theap_each(void (*f)(um_theap *h, void *ctx), void *ctx);
 /* What the heaps of ended threads counted. */
-typedef struct um_heap_folded {
+typedef struct um_theap_folded {
     um_class_stats classes[UM_CLASSES];
-} um_heap_folded;
-extern UM_HIDDEN um_heap_folded um_heap_past; /* registry lock */
-UM_HIDDEN void um_heap_lock_all(void);
-UM_HIDDEN void um_heap_unlock_all(void);
-UM_HIDDEN void um_heap_child_after_fork(void);
+} um_theap_folded;
+extern UM_HIDDEN um_theap_folded um_theap_past; /* registry lock */
+UM_HIDDEN void um_theap_lock_all(void);
+UM_HIDDEN void um_theap_unlock_all(void);
+UM_HIDDEN void um_theap_child_after_fork(void);
 
 /* --- large.c --- */
 
 /* NULL: out of memory. align is a power of two; *zeroed tells whether the block reads as zero. */
-UM_HIDDEN void *um_large_alloc(um_heap *h, size_t bytes, size_t align, bool *zeroed);
+UM_HIDDEN void *um_large_alloc(um_theap *h, size_t bytes, size_t align, bool *zeroed);
 /* p is the start of s; h may be NULL. */
-UM_HIDDEN void um_large_free(um_heap *h, um_span *s);
+UM_HIDDEN void um_large_free(um_theap *h, um_span *s);
 /* The block with its contents at its new size, or NULL: the caller must copy (s is as it was). */
-UM_HIDDEN void *um_large_resize(um_heap *h, um_span *s, size_t bytes);
+UM_HIDDEN void *um_large_resize(um_theap *h, um_span *s, size_t bytes);
 /* Makes a dirty block read as zero by giving its pages back, where that beats clearing them; false: not done.
  */
 UM_HIDDEN bool um_large_zero(void *p);
-UM_HIDDEN void um_large_flush(um_heap *h);
+UM_HIDDEN void um_large_flush(um_theap *h);
 
 #endif

@@ -21,7 +21,7 @@ static bool is_near(const um_span *s) {
     return um_likely(!um_place.homing) || s->node == um_place_look();
 }
 
-static um_span *take_cached(um_heap *h, size_t slots) {
+static um_span *take_cached(um_theap *h, size_t slots) {
     for (unsigned i = h->large_count; i-- > 0;) {
         um_span *s = h->large[i];
         if (s->slots != slots || !is_near(s))
@@ -36,7 +36,7 @@ static um_span *take_cached(um_heap *h, size_t slots) {
     return NULL;
 }
 
-static void drop_oldest(um_heap *h) {
+static void drop_oldest(um_theap *h) {
     um_span *s = h->large[0];
     h->large_count--;
     for (unsigned i = 0; i < h->large_count; i++)
@@ -45,24 +45,24 @@ static void drop_oldest(um_heap *h) {
     um_space_free(s, s->bytes);
 }
 
-void um_large_flush(um_heap *h) {
+void um_large_flush(um_theap *h) {
     while (h->large_count)
         drop_oldest(h);
 }
 
-void *um_large_alloc(um_heap *h, size_t bytes, size_t align, bool *zeroed) {
+void *um_large_alloc(um_theap *h, size_t bytes, size_t align, bool *zeroed) {
     um_span *s = NULL;
     size_t slots;
     *zeroed = false;
     if (bytes > SIZE_MAX_BYTES || align > SIZE_MAX_BYTES)
         return NULL;
     slots = slots_for(bytes);
-    um_heap_tick(h);
-    um_heap_follow(h);
+    um_theap_tick(h);
+    um_theap_follow(h);
     if (slots <= CACHED_SLOTS_MAX && align <= UM_SLOT_BYTES)
         s = take_cached(h, slots);
     if (!s)
-        s = um_space_alloc(um_place.homing ? um_place_look() : um_heap_place(h), slots,
+        s = um_space_alloc(um_place.homing ? um_place_look() : um_theap_place(h), slots,
                            um_max(1, align >> UM_SLOT_SHIFT), zeroed);
     if (!s)
         return NULL;
@@ -79,36 +79,36 @@ bool um_large_zero(void *p) {
     return bytes >= ZERO_BY_PURGE && !um_place.strict && um_space_purge_part(p, bytes) == 0;
 }
 
-void um_large_free(um_heap *h, um_span *s) {
+void um_large_free(um_theap *h, um_span *s) {
     size_t bytes = (size_t)s->slots << UM_SLOT_SHIFT;
     if (h)
         h->large_frees++;
     else
         UM_COUNT_ADD(large_frees, 1);
-    if (!h || s->slots > CACHED_SLOTS_MAX || s->moved || s->cut || bytes > um_heap_cache_bytes / 2 ||
+    if (!h || s->slots > CACHED_SLOTS_MAX || s->moved || s->cut || bytes > um_theap_cache_bytes / 2 ||
         !is_near(s)) {
         um_space_free(s, s->bytes);
         if (h)
-            um_heap_tick(h);
+            um_theap_tick(h);
         return;
     }
     um_span_set_kind(s, UM_SPAN_CACHED);
     while (h->large_count &&
-           (h->large_count == UM_LARGE_CACHE || h->large_bytes + bytes > um_heap_cache_bytes / 2))
+           (h->large_count == UM_LARGE_CACHE || h->large_bytes + bytes > um_theap_cache_bytes / 2))
         drop_oldest(h);
     h->large[h->large_count++] = s;
     h->large_bytes += bytes;
-    um_heap_tick(h);
+    um_theap_tick(h);
 }
 
-void *um_large_resize(um_heap *h, um_span *s, size_t bytes) {
+void *um_large_resize(um_theap *h, um_span *s, size_t bytes) {
     size_t slots, old = s->bytes;
     bool zeroed;
     if (bytes > SIZE_MAX_BYTES || bytes <= UM_MEDIUM_MAX)
         return NULL;
     slots = slots_for(bytes);
     bytes = um_round_up(bytes, um_os_page_bytes);
-    um_heap_tick(h);
+    um_theap_tick(h);
     if (slots < s->slots)
         um_space_shrink(s, slots);
     if (slots == s->slots || um_space_extend(s, slots, &zeroed)) {

@@ -123,7 +123,7 @@ void um_orphan_look(um_span *s) {
         um_space_free(s, um_slab_touched(s));
 }
 
-void um_orphan_give_all(um_heap *h, um_span *s) {
+void um_orphan_give_all(um_theap *h, um_span *s) {
     while (s) {
         leaver batch[BATCH];
         unsigned n = 0;
@@ -142,7 +142,7 @@ void um_orphan_give_all(um_heap *h, um_span *s) {
     }
 }
 
-static um_span *adopt_from(um_heap *h, unsigned place, unsigned c) {
+static um_span *adopt_from(um_theap *h, unsigned place, unsigned c) {
     um_span *s;
     uint64_t w, next;
     if (atomic_load_explicit(&listed_count[place][c], memory_order_relaxed) == 0) /* hint */
@@ -171,7 +171,7 @@ static um_span *adopt_from(um_heap *h, unsigned place, unsigned c) {
     return s;
 }
 
-um_span *um_orphan_adopt(um_heap *h, unsigned c) {
+um_span *um_orphan_adopt(um_theap *h, unsigned c) {
     um_span *s = NULL;
     if (um_likely(um_place.homing || um_place.count == 1))
         return adopt_from(h, h->node, c);
@@ -180,10 +180,10 @@ um_span *um_orphan_adopt(um_heap *h, unsigned c) {
     return s;
 }
 
-um_span *um_orphan_adopt_far(um_heap *h, unsigned c) {
+um_span *um_orphan_adopt_far(um_theap *h, unsigned c) {
     um_span *s = NULL;
     unsigned place;
-    if (!um_place.homing || um_place.policy == UM_NUMA_LOCAL_STRICT)
+    if (!um_place.homing || um_place.policy == UM_PLACING_LOCAL_STRICT)
         return NULL;
     for (unsigned i = 1; !s && i < um_place.count; i++) {
         place = (h->node + i) % um_place.count;
@@ -193,11 +193,11 @@ um_span *um_orphan_adopt_far(um_heap *h, unsigned c) {
 }
 
 void um_orphan_salvage(um_span *s) {
-    um_heap *h;
+    um_theap *h;
     leaver left = {.empty = false};
     um_lock_take(&um_orphan_lock);
     h = atomic_load_explicit(&s->heap, memory_order_relaxed); /* under the lock */
-    if (h && h->fork_gen != um_heap_fork_gen) {
+    if (h && h->fork_gen != um_theap_fork_gen) {
         /* A token that a thread of the parent held will never come in. */
         /* A4; release as R7 in remote.c */
         (void)atomic_fetch_and_explicit(&s->remote, ~UM_REMOTE_PENDING, memory_order_acq_rel);

@@ -1,7 +1,7 @@
 /* Looks for what misuse left on a thread's own free lists: a block that is there twice, one whose mark or
    link was written over, one that is none. malloc and free have no instruction to spare for it. Slow paths
    look at a few blocks now and then instead, young heaps more often: there the looks cost little, and what
-   goes wrong soon after the start is found before it spreads. um_heap_is_free settles a suspicion about one
+   goes wrong soon after the start is found before it spreads. um_theap_is_free settles a suspicion about one
    block.
 
    Bounds: a look visits at most LOOK_BLOCKS blocks. Only lists that the caller owns are read. */
@@ -10,7 +10,7 @@
 
 #define LOOK_BLOCKS 64u
 
-static unsigned class_from(const um_heap *h, unsigned i) {
+static unsigned class_from(const um_theap *h, unsigned i) {
     return (h->patrolled + i) % UM_CLASSES;
 }
 
@@ -26,12 +26,12 @@ static unsigned look_at(const um_bin *bin, unsigned blocks, bool whole) {
     return (unsigned)um_min(n, blocks);
 }
 
-void um_heap_check_lists(const um_heap *h, unsigned blocks) {
+void um_theap_check_lists(const um_theap *h, unsigned blocks) {
     for (unsigned c = 0; c < UM_CLASSES; c++)
         blocks -= look_at(&h->bins[c], blocks, true);
 }
 
-void um_heap_patrol(um_heap *h, unsigned classes) {
+void um_theap_patrol(um_theap *h, unsigned classes) {
     unsigned left = LOOK_BLOCKS, i;
     for (i = 0; i < classes && left; i++)
         left -= look_at(&h->bins[class_from(h, i)], left, false);
@@ -45,8 +45,8 @@ static bool is_listed(const um_block *list, const um_block *end, size_t most, co
     return false;
 }
 
-bool um_heap_is_free(const um_span *s, const um_block *b) {
-    const um_heap *h = um_tls.heap;
+bool um_theap_is_free(const um_span *s, const um_block *b) {
+    const um_theap *h = um_tls.heap;
     const um_cache *k;
     /* relaxed: only this thread stores its own id */
     if (!h || atomic_load_explicit(&s->owner, memory_order_relaxed) != h->owner)

@@ -23,28 +23,28 @@ _Static_assert(sizeof(um_tls_block) <= 640, "static TLS is scarce where the libr
 um_out um_out_none[UM_OUT_SLOTS];
 __thread um_tls_block um_tls __attribute__((tls_model("initial-exec"))) = {
     .bins = {NONE16, NONE16, NONE16, NONE16}, .out = um_out_none};
-uint32_t um_heap_fork_gen;
-um_heap_folded um_heap_past;
+uint32_t um_theap_fork_gen;
+um_theap_folded um_theap_past;
 
 #define BUCKETS    256u /* few threads share one up to some hundreds */
 #define PARK_BYTES UM_MIB
 #define PARK_PART  32u
 
 static um_lock registry; /* rank: before the orphan lock */
-static um_heap *all, *free_heaps;
-static um_heap *parked;     /* by next_free, the last to come first */
+static um_theap *all, *free_heaps;
+static um_theap *parked;    /* by next_free, the last to come first */
 static size_t parked_bytes; /* in their slabs, when they were parked */
 static _Atomic(uint64_t) parked_due_ms =
-    UINT64_MAX;                    /* relaxed: a hint, and who sets it to never does the work */
-static um_heap *by_owner[BUCKETS]; /* live heaps */
-static um_heap first_heap;         /* the first thread's: no memory is needed to make it */
+    UINT64_MAX;                     /* relaxed: a hint, and who sets it to never does the work */
+static um_theap *by_owner[BUCKETS]; /* live heaps */
+static um_theap first_heap;         /* the first thread's: no memory is needed to make it */
 static bool first_used;
 
-static um_heap shared_heap;
+static um_theap shared_heap;
 static um_lock shared_lock; /* rank: first */
 
-static void open_heap(um_heap *h) {
-    h->fork_gen = um_heap_fork_gen;
+static void open_heap(um_theap *h) {
+    h->fork_gen = um_theap_fork_gen;
     h->armed = false;
     h->node = (uint8_t)um_place_here();
     h->astray = 0;
@@ -68,30 +68,30 @@ static void open_heap(um_heap *h) {
     atomic_store_explicit(&h->pending, NULL, memory_order_relaxed);
 }
 
-static um_heap **bucket_of(uintptr_t owner) {
+static um_theap **bucket_of(uintptr_t owner) {
     return &by_owner[(owner * 0x9E3779B97F4A7C15ull) >> 56];
 }
 
 /* A live heap with the caller's id is his: thread-local storage forgot it (allocations before the loader has
    filled it), or a thread ended without handing over (its first call came after its last destructor) and left
    its id to this one, and with it all its slabs. Under the registry's lock. */
-static um_heap *find_heap(uintptr_t owner) {
-    um_heap *h = *bucket_of(owner);
-    while (h && (h->owner != owner || h->fork_gen != um_heap_fork_gen))
+static um_theap *find_heap(uintptr_t owner) {
+    um_theap *h = *bucket_of(owner);
+    while (h && (h->owner != owner || h->fork_gen != um_theap_fork_gen))
         h = h->next_bucket;
     return h;
 }
 
-static void forget_owner(um_heap *h) {
-    um_heap **at = bucket_of(h->owner);
+static void forget_owner(um_theap *h) {
+    um_theap **at = bucket_of(h->owner);
     while (*at != h)
         at = &(*at)->next_bucket;
     *at = h->next_bucket;
 }
 
 /* Under the registry's lock. */
-static um_heap *make_heap(void) {
-    um_heap *h = free_heaps;
+static um_theap *make_heap(void) {
+    um_theap *h = free_heaps;
     if (h) {
         free_heaps = h->next_free;
         UM_COUNT_ADD(heaps_reused, 1);
@@ -129,7 +129,7 @@ static size_t own_queue(um_span *first, uintptr_t owner) {
 }
 
 /* Puts the owner's id into every home of the heap. Returns the bytes that its slabs may have in memory. */
-static size_t own_all(um_heap *h, uintptr_t owner) {
+static size_t own_all(um_theap *h, uintptr_t owner) {
     size_t bytes = 0;
     for (unsigned c = 0; c < UM_CLASSES; c++) {
         um_bin *bin = &h->bins[c];
@@ -143,8 +143,8 @@ static size_t own_all(um_heap *h, uintptr_t owner) {
 }
 
 /* Under the registry's lock. */
-static um_heap *unpark(um_heap **at) {
-    um_heap *h = *at;
+static um_theap *unpark(um_theap **at) {
+    um_theap *h = *at;
     if (!h)
         return NULL;
     *at = h->next_free;
@@ -153,8 +153,8 @@ static um_heap *unpark(um_heap **at) {
 }
 
 /* The place of the last one parked whose memory is where this thread runs. */
-static um_heap **parked_here(void) {
-    um_heap **at = &parked;
+static um_theap **parked_here(void) {
+    um_theap **at = &parked;
     unsigned here = um_place_here();
     while (*at && (*at)->node != here)
         at = &(*at)->next_free;
@@ -162,15 +162,15 @@ static um_heap **parked_here(void) {
 }
 
 /* Under the registry's lock. */
-static void enlist(um_heap *h, uintptr_t owner) {
+static void enlist(um_theap *h, uintptr_t owner) {
     h->owner = owner;
     h->next_bucket = *bucket_of(owner);
     *bucket_of(owner) = h;
 }
 
-um_heap *um_heap_get(void) {
+um_theap *um_theap_get(void) {
     uintptr_t me = um_thread_id();
-    um_heap *h, *taken_over = NULL;
+    um_theap *h, *taken_over = NULL;
     if (um_tls.heap)
         return um_tls.heap;
     if (um_tls.exited)
@@ -199,7 +199,7 @@ um_heap *um_heap_get(void) {
     }
     um_tls.heap = h;
     um_tls.out = h->out;
-    um_heap_sync_tls(h);
+    um_theap_sync_tls(h);
     return h;
 }
 
@@ -213,13 +213,13 @@ static um_span *unqueue(um_span **queue, um_span *list) {
     return first;
 }
 
-void um_heap_hand_over(um_heap *h) {
+void um_theap_hand_over(um_theap *h) {
     um_span *list = NULL;
     for (unsigned c = 0; c < UM_CLASSES; c++) {
         um_bin *bin = &h->bins[c];
         um_span *s = bin->current;
         bin->current = &um_span_none;
-        um_heap_show(h, bin, &um_span_none.home);
+        um_theap_show(h, bin, &um_span_none.home);
         if (s != &um_span_none) {
             s->next = list;
             list = s;
@@ -230,9 +230,9 @@ void um_heap_hand_over(um_heap *h) {
     um_cache_close_all(h);
 }
 
-static void fold(um_heap *h) {
+static void fold(um_theap *h) {
     for (unsigned c = 0; c < UM_CLASSES; c++) {
-        um_class_stats *sum = &um_heap_past.classes[c];
+        um_class_stats *sum = &um_theap_past.classes[c];
         if (h->bins[c].refills == 0) /* never used */
             continue;
         sum->frees += h->bins[c].frees;
@@ -257,12 +257,12 @@ static void forget_heap(void) {
 }
 
 /* The heap has been flushed, and no thread's bins show it. */
-static void retire(um_heap *h) {
+static void retire(um_theap *h) {
     /* A2: whoever comes later finds the stack closed and leaves his blocks on the slab, which we take below.
      */
-    um_heap_drain(h, atomic_exchange_explicit(&h->pending, UM_PENDING_CLOSED, memory_order_acq_rel));
-    um_heap_flush_empty(h); /* draining may have emptied slabs */
-    um_heap_hand_over(h);
+    um_theap_drain(h, atomic_exchange_explicit(&h->pending, UM_PENDING_CLOSED, memory_order_acq_rel));
+    um_theap_flush_empty(h); /* draining may have emptied slabs */
+    um_theap_hand_over(h);
     um_lock_take(&registry);
     fold(h);
     h->live = false;
@@ -272,8 +272,8 @@ static void retire(um_heap *h) {
     um_space_trim_idle();
 }
 
-void um_heap_exit(um_heap *h) {
-    um_heap_flush(h);
+void um_theap_exit(um_theap *h) {
+    um_theap_flush(h);
     forget_heap();
     um_lock_take(&registry);
     forget_owner(h);
@@ -283,13 +283,13 @@ void um_heap_exit(um_heap *h) {
 
 static size_t park_most(void) {
     size_t all_bytes = atomic_load_explicit(&um_space_footprint, memory_order_relaxed); /* a counter */
-    if (um_space_setting.decay_ms == 0 || um_heap_cache_bytes == 0 || um_space_excess() != 0)
+    if (um_space_setting.decay_ms == 0 || um_theap_cache_bytes == 0 || um_space_excess() != 0)
         return 0;
     return um_max(PARK_BYTES, all_bytes / PARK_PART);
 }
 
 /* False: there is no room. */
-static bool park_locked(um_heap *h, size_t bytes, uint64_t now) {
+static bool park_locked(um_theap *h, size_t bytes, uint64_t now) {
     if (parked_bytes + bytes > park_most())
         return false;
     forget_owner(h);
@@ -304,13 +304,13 @@ static bool park_locked(um_heap *h, size_t bytes, uint64_t now) {
     return true;
 }
 
-void um_heap_leave(um_heap *h) {
+void um_theap_leave(um_theap *h) {
     uint64_t now = um_os_now_ms();
     size_t bytes;
     bool is_parked;
     um_remote_flush(h);
     um_cache_flush_all(h, false);
-    um_heap_drain(h, atomic_exchange_explicit(&h->pending, NULL, memory_order_acquire)); /* A2 */
+    um_theap_drain(h, atomic_exchange_explicit(&h->pending, NULL, memory_order_acquire)); /* A2 */
     um_large_flush(h);
     forget_heap();
     bytes = sizeof *h + own_all(h, UM_ID_NOBODY);
@@ -318,12 +318,12 @@ void um_heap_leave(um_heap *h) {
     is_parked = park_locked(h, bytes, now);
     um_lock_drop(&registry);
     if (!is_parked)
-        um_heap_exit(h);
+        um_theap_exit(h);
 }
 
 /* The place of the oldest parked heap. */
-static um_heap **oldest_parked(void) {
-    um_heap **at = &parked;
+static um_theap **oldest_parked(void) {
+    um_theap **at = &parked;
     while (*at && (*at)->next_free)
         at = &(*at)->next_free;
     return at;
@@ -331,7 +331,7 @@ static um_heap **oldest_parked(void) {
 
 /* Hands over the oldest parked heap if it was parked no later than at before_ms. */
 static bool retire_oldest(uint64_t before_ms) {
-    um_heap *h = NULL, **at;
+    um_theap *h = NULL, **at;
     um_lock_take(&registry);
     at = oldest_parked();
     if (*at && atomic_load_explicit(&(*at)->seen_ms, memory_order_relaxed) <= before_ms) /* under the lock */
@@ -339,18 +339,18 @@ static bool retire_oldest(uint64_t before_ms) {
     um_lock_drop(&registry);
     if (!h)
         return false;
-    um_heap_flush_empty(h);
+    um_theap_flush_empty(h);
     retire(h);
     return true;
 }
 
-void um_heap_retire_parked(void) {
+void um_theap_retire_parked(void) {
     while (retire_oldest(UINT64_MAX))
         ;
 }
 
 static void plan_locked(void) {
-    const um_heap *h = *oldest_parked();
+    const um_theap *h = *oldest_parked();
     uint64_t due = UINT64_MAX;
     if (h)
         due = atomic_load_explicit(&h->seen_ms, memory_order_relaxed) + um_space_setting.decay_ms; /* hint */
@@ -358,7 +358,7 @@ static void plan_locked(void) {
 }
 
 /* One at a time, so that no slow path takes long; and not from within, for slabs that get empty tick. */
-void um_heap_retire_due(uint64_t now) {
+void um_theap_retire_due(uint64_t now) {
     uint64_t due = atomic_load_explicit(&parked_due_ms, memory_order_relaxed); /* hint */
     if (um_likely(now < due) ||
         !atomic_compare_exchange_strong_explicit(&parked_due_ms, &due, UINT64_MAX, memory_order_relaxed,
@@ -370,11 +370,11 @@ void um_heap_retire_due(uint64_t now) {
     um_lock_drop(&registry);
 }
 
-bool um_heap_is_first(const um_heap *h) {
+bool um_theap_is_first(const um_theap *h) {
     return h == &first_heap;
 }
 
-um_heap *um_heap_shared_lock(void) {
+um_theap *um_theap_shared_lock(void) {
     um_lock_take(&shared_lock);
     if (!shared_heap.live) {
         um_lock_take(&registry);
@@ -389,24 +389,24 @@ um_heap *um_heap_shared_lock(void) {
     return shared_heap.live ? &shared_heap : NULL;
 }
 
-void um_heap_shared_unlock(void) {
+void um_theap_shared_unlock(void) {
     um_lock_drop(&shared_lock);
 }
 
-void um_heap_each(void (*f)(um_heap *h, void *ctx), void *ctx) {
+void um_theap_each(void (*f)(um_theap *h, void *ctx), void *ctx) {
     um_lock_take(&registry);
-    for (um_heap *h = all; h; h = h->next)
+    for (um_theap *h = all; h; h = h->next)
         f(h, ctx);
     um_lock_drop(&registry);
 }
 
-void um_heap_lock_all(void) {
+void um_theap_lock_all(void) {
     um_lock_take(&shared_lock);
     um_lock_take(&registry);
     um_lock_take(&um_orphan_lock);
 }
 
-void um_heap_unlock_all(void) {
+void um_theap_unlock_all(void) {
     um_lock_drop(&um_orphan_lock);
     um_lock_drop(&registry);
     um_lock_drop(&shared_lock);
@@ -422,17 +422,17 @@ static void disown(const um_span *s, void *me) {
         um_home_set(s, NULL);
 }
 
-void um_heap_child_after_fork(void) {
+void um_theap_child_after_fork(void) {
     if (first_used && all->next) /* more than one heap was ever made */
         for (unsigned node = 0; node < UM_NODES_MAX; node++)
             um_space_each(node, disown, (void *)um_thread_id());
     um_lock_reset(&um_orphan_lock);
     um_lock_reset(&registry);
     um_lock_reset(&shared_lock);
-    um_heap_fork_gen++;
+    um_theap_fork_gen++;
     if (um_tls.heap)
-        um_tls.heap->fork_gen = um_heap_fork_gen;
-    shared_heap.fork_gen = um_heap_fork_gen;
-    for (um_heap *h = parked; h; h = h->next_free)
-        h->fork_gen = um_heap_fork_gen;
+        um_tls.heap->fork_gen = um_theap_fork_gen;
+    shared_heap.fork_gen = um_theap_fork_gen;
+    for (um_theap *h = parked; h; h = h->next_free)
+        h->fork_gen = um_theap_fork_gen;
 }

@@ -14,7 +14,7 @@
 #include "os/fatal.h"
 #include "slab/remote.h"
 
-static void send(um_heap *h, um_out *o) {
+static void send(um_theap *h, um_out *o) {
     um_span *s = um_span_at(um_window_offset((void *)o->slot));
     uint32_t count = s->transit - o->room;
     h->remote_batches++;
@@ -23,7 +23,7 @@ static void send(um_heap *h, um_out *o) {
     um_remote_push(s, o->head, o->tail, count);
 }
 
-UM_NOINLINE void um_remote_start(um_heap *h, um_span *s, um_block *b) {
+UM_NOINLINE void um_remote_start(um_theap *h, um_span *s, um_block *b) {
     uintptr_t slot = (uintptr_t)um_span_start(s);
     um_out *o = um_remote_chain(h->out, slot);
     if (o->slot)
@@ -38,24 +38,24 @@ UM_NOINLINE void um_remote_start(um_heap *h, um_span *s, um_block *b) {
 }
 
 UM_NOINLINE void um_remote_full(um_out *o) {
-    um_heap *h = um_tls.heap;
+    um_theap *h = um_tls.heap;
     send(h, o);
-    um_heap_tick(h);
+    um_theap_tick(h);
 }
 
-void um_remote_flush(um_heap *h) {
+void um_remote_flush(um_theap *h) {
     for (unsigned i = 0; i < UM_OUT_SLOTS; i++)
         if (h->out[i].slot)
             send(h, &h->out[i]);
 }
 
 void um_remote_push(um_span *s, um_block *head, um_block *tail, unsigned count) {
-    um_heap *h = atomic_load_explicit(&s->heap, memory_order_acquire); /* A3: pairs with R3 */
+    um_theap *h = atomic_load_explicit(&s->heap, memory_order_acquire); /* A3: pairs with R3 */
     unsigned sum;
     uint64_t w, next, first = um_remote_first(s, head);
     if (um_unlikely(!um_slab_is_block(s, head)))
         um_fatal("invalid free", head, s->block_bytes, "not the start of a block");
-    if (um_unlikely(h && h->fork_gen != um_heap_fork_gen))
+    if (um_unlikely(h && h->fork_gen != um_theap_fork_gen))
         um_orphan_salvage(s);
     w = atomic_load_explicit(&s->remote, memory_order_relaxed); /* the swap decides */
     do {
@@ -81,7 +81,7 @@ void um_remote_push(um_span *s, um_block *head, um_block *tail, unsigned count) 
         um_remote_deliver(s);
 }
 
-static bool push_pending(um_heap *h, um_span *s) {
+static bool push_pending(um_theap *h, um_span *s) {
     um_span *top = atomic_load_explicit(&h->pending, memory_order_relaxed); /* the swap decides */
     do {
         if (top == UM_PENDING_CLOSED)
@@ -97,7 +97,7 @@ void um_remote_deliver(um_span *s) {
     for (;;) {
         uint64_t w =
             atomic_load_explicit(&s->remote, memory_order_acquire); /* A5: pairs with R4, R5 in orphan.c */
-        um_heap *h = atomic_load_explicit(&s->heap, memory_order_acquire); /* A3 */
+        um_theap *h = atomic_load_explicit(&s->heap, memory_order_acquire); /* A3 */
         if (!(w & UM_REMOTE_ORPHAN) && h && push_pending(h, s))
             return;
         /* An orphan, or the owner is about to make it one and will then take what is on the word: give the

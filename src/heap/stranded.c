@@ -17,13 +17,13 @@
 static _Atomic(size_t) stranded_slabs;  /* relaxed: a hint, the sum of the heaps' */
 static _Atomic(uint64_t) next_purge_ms; /* relaxed: whoever moves it on does the work */
 
-void um_stranded_note(um_heap *h) {
+void um_stranded_note(um_theap *h) {
     atomic_fetch_add_explicit(&h->stranded, 1, memory_order_relaxed);    /* hint */
     atomic_fetch_add_explicit(&stranded_slabs, 1, memory_order_relaxed); /* hint */
     um_space_expect(UM_SLOT_BYTES);
 }
 
-void um_stranded_forget(um_heap *h) {
+void um_stranded_forget(um_theap *h) {
     size_t n;
     if (um_likely(atomic_load_explicit(&h->stranded, memory_order_relaxed) == 0)) /* hint */
         return;
@@ -55,7 +55,7 @@ static void purge_slab(um_span *s) {
 }
 
 /* Takes the pending stack of an idle heap, whose tokens are then ours. */
-static um_span *take_stack(um_heap *h) {
+static um_span *take_stack(um_theap *h) {
     um_span *top = atomic_load_explicit(&h->pending, memory_order_relaxed); /* the swap decides */
     do {
         if (!top || top == UM_PENDING_CLOSED)
@@ -72,7 +72,7 @@ typedef struct idle_stacks {
     um_span *top[BATCH];
 } idle_stacks;
 
-static void take_if_idle(um_heap *h, void *ctx) {
+static void take_if_idle(um_theap *h, void *ctx) {
     idle_stacks *idle = ctx;
     um_span *top;
     /* hints, both */
@@ -87,7 +87,7 @@ static void take_if_idle(um_heap *h, void *ctx) {
 
 static UM_NOINLINE void purge_idle(uint64_t before_ms) {
     idle_stacks idle = {.before_ms = before_ms};
-    um_heap_each(take_if_idle, &idle);
+    um_theap_each(take_if_idle, &idle);
     for (unsigned i = 0; i < idle.count; i++) {
         for (um_span *s = idle.top[i], *next; s; s = next) {
             next = s->pending_next; /* before the token goes: with it goes the link */

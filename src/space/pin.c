@@ -12,7 +12,7 @@
 #include "os/numa.h"
 #include "os/os.h"
 #include "space/internal.h"
-#include "space/pool.h"
+#include "space/hugetlb.h"
 
 #include <errno.h>
 
@@ -66,7 +66,7 @@ int um_pin(unsigned node, size_t bytes, size_t more) {
     want = um_max(want, slots_for(more));
     if (sp->opened_slots == 0) /* to see whether it can be had at all */
         want = um_max(want, UM_HUGE_SLOTS);
-    if (want && !(um_pool_asked() && um_pool_grow_locked(sp, want, want)))
+    if (want && !(um_hugetlb_asked() && um_hugetlb_grow_locked(sp, want, want)))
         err = um_space_open_locked(sp, want);
     n = sp->huge.runs;
     for (size_t i = 0; i < n; i++) {
@@ -89,7 +89,7 @@ void um_pin_spare_locked(um_space *sp, const um_span *s, size_t *skip, size_t *s
         const um_huge_run *r = um_huge_run_of(&sp->huge, at);
         size_t stop = r ? um_min(r->end, end) : end;
         if (!r || !r->pinned) {
-            size_t unit = r && r->pool ? um_pool_slots() : 1, from = um_round_up(at, unit);
+            size_t unit = r && r->pool ? um_hugetlb_slots() : 1, from = um_round_up(at, unit);
             if (from + unit <= stop) {
                 *skip = from - first;
                 *slots = um_round_down(stop - from, unit);

@@ -20,7 +20,7 @@
 #define FILL_PAGES 256u
 #define MODE_SHOWN 80u
 
-um_placement um_place = {.count = 1, .policy = UM_NUMA_NONE};
+um_placement um_place = {.count = 1, .policy = UM_PLACING_NONE};
 
 /* Place of a kernel id plus one; 0: not looked up yet. Relaxed: everybody finds the same. */
 static _Atomic(uint8_t) place_of[UM_NODE_IDS];
@@ -90,7 +90,7 @@ static void make_places(const um_node_set *set) {
     }
 }
 
-static void make_turns(const um_numa_spec *asked) {
+static void make_turns(const um_placing_spec *asked) {
     um_place.turns = true;
     for (unsigned i = 0; i < um_place.count; i++) {
         uint8_t w = asked->weight[um_place.id[i]];
@@ -100,31 +100,31 @@ static void make_turns(const um_numa_spec *asked) {
 }
 
 /* `set` has two nodes or more. */
-static void settle(um_numa_policy policy, const um_numa_spec *asked, um_node_set *set) {
+static void settle(um_placing policy, const um_placing_spec *asked, um_node_set *set) {
     bool named = um_node_set_count(&asked->nodes) != 0, whole;
-    if ((policy == UM_NUMA_INTERLEAVE || policy == UM_NUMA_ROUND_ROBIN) && !named)
+    if ((policy == UM_PLACING_INTERLEAVE || policy == UM_PLACING_ROUND_ROBIN) && !named)
         with_processors(set);
-    whole = policy == UM_NUMA_INTERLEAVE || (policy == UM_NUMA_WEIGHTED && !named);
+    whole = policy == UM_PLACING_INTERLEAVE || (policy == UM_PLACING_WEIGHTED && !named);
     um_place.policy = policy;
     um_place.nodes = *set;
-    um_place.homing = policy <= UM_NUMA_PREFER;
-    um_place.strict = policy == UM_NUMA_LOCAL_STRICT || policy == UM_NUMA_BIND;
-    um_place.restricted = policy == UM_NUMA_BIND;
-    mode = policy == UM_NUMA_INTERLEAVE                         ? UM_POLICY_INTERLEAVE
-           : whole                                              ? UM_POLICY_WEIGHTED_INTERLEAVE
-           : policy == UM_NUMA_PREFER || policy == UM_NUMA_BIND ? UM_POLICY_PREFERRED_MANY
-                                                                : UM_POLICY_PREFERRED;
+    um_place.homing = policy <= UM_PLACING_PREFER;
+    um_place.strict = policy == UM_PLACING_LOCAL_STRICT || policy == UM_PLACING_BIND;
+    um_place.restricted = policy == UM_PLACING_BIND;
+    mode = policy == UM_PLACING_INTERLEAVE                            ? UM_POLICY_INTERLEAVE
+           : whole                                                    ? UM_POLICY_WEIGHTED_INTERLEAVE
+           : policy == UM_PLACING_PREFER || policy == UM_PLACING_BIND ? UM_POLICY_PREFERRED_MANY
+                                                                      : UM_POLICY_PREFERRED;
     if (!whole)
         make_places(set);
-    if (policy == UM_NUMA_ROUND_ROBIN || (policy == UM_NUMA_WEIGHTED && named))
+    if (policy == UM_PLACING_ROUND_ROBIN || (policy == UM_PLACING_WEIGHTED && named))
         make_turns(asked);
 }
 
-unsigned um_place_init(const um_numa_spec *asked, bool chosen, um_text *complaints) {
-    um_numa_policy policy = asked->policy;
+unsigned um_place_init(const um_placing_spec *asked, bool chosen, um_text *complaints) {
+    um_placing policy = asked->policy;
     um_node_set allowed, set;
     unsigned bad = 0;
-    if (policy == UM_NUMA_NONE)
+    if (policy == UM_PLACING_NONE)
         return 0;
     allowed_nodes(&allowed);
     set = allowed;
@@ -133,7 +133,7 @@ unsigned um_place_init(const um_numa_spec *asked, bool chosen, um_text *complain
         um_node_set_keep(&set, &allowed);
         if (um_node_set_count(&set) != um_node_set_count(&asked->nodes)) {
             bad = complain(complaints, " names a node that has no memory for this process", &allowed);
-            policy = UM_NUMA_LOCAL;
+            policy = UM_PLACING_LOCAL;
             set = allowed;
         }
     }
@@ -204,7 +204,7 @@ static int tell(unsigned place, uintptr_t at, size_t bytes) {
 
 void um_place_bind(unsigned place, uintptr_t at, size_t bytes) {
     int err;
-    if (um_place.policy == UM_NUMA_NONE)
+    if (um_place.policy == UM_PLACING_NONE)
         return;
     if (atomic_load_explicit(&um_place.first_touch, memory_order_relaxed)) { /* a late look costs one call */
         UM_COUNT_ADD(numa_policy_errors, 1);
@@ -224,7 +224,7 @@ void um_place_bind(unsigned place, uintptr_t at, size_t bytes) {
 int um_place_try(void) {
     uintptr_t at;
     int node, err;
-    if (um_place.policy == UM_NUMA_NONE)
+    if (um_place.policy == UM_PLACING_NONE)
         return 0;
     err = um_os_map(um_os_page_bytes, &at);
     if (err)

@@ -9,12 +9,12 @@
 #include "space/space.h"
 
 typedef struct um_placement {
-    unsigned count;        /* places in use */
-    um_numa_policy policy; /* in force; NONE where there is one node */
-    bool homing;           /* threads draw from their node's place, and move with it */
-    bool turns;            /* spans come from the places in turn */
-    bool strict;           /* a span's pages are checked before it is handed out */
-    bool restricted;       /* strict, to a set of several nodes: one that is full is followed by the next */
+    unsigned count;    /* places in use */
+    um_placing policy; /* in force; NONE where there is one node */
+    bool homing;       /* threads draw from their node's place, and move with it */
+    bool turns;        /* spans come from the places in turn */
+    bool strict;       /* a span's pages are checked before it is handed out */
+    bool restricted;   /* strict, to a set of several nodes: one that is full is followed by the next */
     /* The kernel takes no policy: pages go where they are touched first. Relaxed: a late look costs a call.
      */
     _Atomic(bool) first_touch;
@@ -29,7 +29,7 @@ extern UM_HIDDEN um_placement um_place;
 /* Decides how memory is placed; once, before the second thread. `chosen`: the policy was asked for, so it
    goes before one that the process inherited. What cannot be had is a line in `complaints`; returns how many.
  */
-UM_HIDDEN unsigned um_place_init(const um_numa_spec *asked, bool chosen, um_text *complaints);
+UM_HIDDEN unsigned um_place_init(const um_placing_spec *asked, bool chosen, um_text *complaints);
 /* Whether the kernel takes the policy: 0 or an errno value. For those who would rather stop. */
 UM_HIDDEN int um_place_try(void);
 

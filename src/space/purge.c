@@ -9,7 +9,7 @@
 #include "conf/options.h"
 #include "os/os.h"
 #include "space/pin.h"
-#include "space/pool.h"
+#include "space/hugetlb.h"
 
 #define BUDGET_FLOOR    (4 * UM_MIB)
 #define SPARE_PART      4u /* of the recent peak: holes of many lengths, soon filled again */
@@ -68,7 +68,7 @@ static bool purge_one(um_space *sp, um_span *s) {
     size_t bytes = (size_t)s->slots << UM_SLOT_SHIFT;
     um_span_state state = UM_DIRTY;
     bool patched = um_space_has_seams(s);
-    if (um_pool_holds(sp, s)) {
+    if (um_hugetlb_holds(sp, s)) {
         if (um_os_unmap(at, bytes) == 0)
             state = UM_UNMAPPED;
     } else if (um_os_space_limited && s->slots >= UNMAP_SLOTS && um_os_unmap(at, bytes) == 0)

@@ -9,7 +9,7 @@
 #include "os/os.h"
 #include "space/fresh.h"
 #include "space/pin.h"
-#include "space/pool.h"
+#include "space/hugetlb.h"
 
 #include <errno.h>
 
@@ -265,7 +265,7 @@ int um_space_open_locked(um_space *sp, size_t slots) {
 /* Opens at least `slots`, more where that succeeds. */
 static bool grow_locked(um_space *sp, size_t slots) {
     size_t more = grow_step_locked(sp, slots);
-    if (um_pool_asked() && um_pool_grow_locked(sp, slots, more))
+    if (um_hugetlb_asked() && um_hugetlb_grow_locked(sp, slots, more))
         return true;
     return um_space_open_locked(sp, more) == 0 || (more > slots && um_space_open_locked(sp, slots) == 0);
 }
@@ -315,12 +315,12 @@ static um_span *carve_locked(um_space *sp, um_span_state state, size_t slots, si
 /* Addresses given back are mapped again; those of a pool in its whole pages. Those that somebody took
    meanwhile are lost: as if never opened. */
 static um_span *carve_unmapped_locked(um_space *sp, size_t slots, size_t align) {
-    size_t unit = um_pool_asked() ? um_pool_slots() : 1;
+    size_t unit = um_hugetlb_asked() ? um_hugetlb_slots() : 1;
     um_span *s = carve_locked(sp, UM_UNMAPPED, um_round_up(slots, unit), um_max(align, unit));
     while (s || unit > 1) {
         int err = 0;
         if (s)
-            err = um_pool_holds(sp, s) && um_pool_map(sp, um_span_index(s), s->slots) == 0
+            err = um_hugetlb_holds(sp, s) && um_hugetlb_map(sp, um_span_index(s), s->slots) == 0
                       ? 0
                       : map_fresh(s->node, um_span_index(s), s->slots);
         if (s && !err) {
@@ -517,7 +517,7 @@ static um_span *take_right_locked(um_space *sp, um_span *s, size_t slots) {
         return NULL;
     um_space_detach_locked(sp, r);
     um_space_split_locked(sp, r, slots);
-    if (r->state == UM_UNMAPPED && (um_pool_asked() || map_fresh(r->node, right, slots) != 0)) {
+    if (r->state == UM_UNMAPPED && (um_hugetlb_asked() || map_fresh(r->node, right, slots) != 0)) {
         um_space_insert_locked(sp, r, UM_UNMAPPED, 0);
         return NULL;
     }

@@ -56,14 +56,14 @@ UM_INLINE bool um_block_take(um_block *b) {
 #endif
 }
 
-struct um_heap;
+struct um_theap;
 
 /* Where the owner's frees of a slot go: the slab's own list, or the cache that its heap keeps for the class.
    The owner's id lies UM_CACHE_LINE_BYTES behind either (um_home_owner), in a line that frees do not write.
  */
 #define UM_HOME_FIELDS                                                                                       \
     um_block *list;     /* free blocks, last in first out; ends in the list's own `end` */                   \
-    uint32_t countdown; /* local frees until the owner has to look (um_heap_event) */                        \
+    uint32_t countdown; /* local frees until the owner has to look (um_theap_event) */                       \
     uint32_t mark;      /* countdown when the frees were last counted */                                     \
     uint8_t place;      /* um_slab_place */
 
@@ -106,7 +106,7 @@ typedef struct um_span {
     _Alignas(64) _Atomic(uintptr_t) owner; /* slab: thread id of the owner, UM_ID_NOBODY otherwise. Relaxed: a
                                  thread can only find its own id there if it wrote it */
     _Atomic(uint64_t) remote;              /* slab: see slab/remote.h */
-    _Atomic(struct um_heap *) heap;
+    _Atomic(struct um_theap *) heap;
     union {
         struct um_span *pending_next; /* slab: written by the holder of its PENDING token */
         void *hard; /* hardened: its record of the slab, or the large block; see hard/internal.h */

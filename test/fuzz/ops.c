@@ -350,7 +350,7 @@ static void op_trim(void) {
 }
 
 static void op_info(void) {
-    static um_stats s;
+    static um_snapshot s;
     struct mallinfo2 m;
     um_gather(&s);
     m = mallinfo2();
@@ -372,7 +372,7 @@ static void op_settings(void) {
         um_space_setting.dirty_max = what & 8 ? 0 : take(1) * 64 * CHECK_KIB;
         break;
     case 3:
-        um_heap_cache_bytes = what & 8 ? CHECK_MIB : take(1) * 8 * CHECK_KIB;
+        um_theap_cache_bytes = what & 8 ? CHECK_MIB : take(1) * 8 * CHECK_KIB;
         break;
     case 5:
         um_space_setting.soft_limit_bytes = what & 8 ? 0 : take(1) * 64 * CHECK_KIB;
@@ -532,7 +532,7 @@ static void reset_settings(void) {
     um_space_setting.limit_bytes = um_option.limit;
     um_space_setting.soft_limit_bytes = 0;
     um_space_setting.hugepages = um_option.hugepages;
-    um_heap_cache_bytes = um_option.thread_cache;
+    um_theap_cache_bytes = um_option.thread_cache;
     um_os_space_limited = false;
 }
 
@@ -567,7 +567,7 @@ static void judge_span(const um_span *s, void *pages) {
 }
 
 static void judge_the_end(void) {
-    static um_stats s;
+    static um_snapshot s;
     static unsigned char pages[PAGES_SEEN];
     static unsigned times;
     malloc_trim(0);

@@ -3,9 +3,9 @@
      push, deliver, push_pending     um_remote_push, um_remote_deliver, push_pending    src/heap/remote.c
      orphan_give, look, look_locked  um_orphan_give_all, um_orphan_look, look_locked    src/heap/orphan.c
      adopt                           um_orphan_adopt                                    src/heap/orphan.c
-     drain, became_empty, next_slab  um_heap_drain, became_empty, next_slab             src/heap/heap.c
+     drain, became_empty, next_slab  um_theap_drain, became_empty, next_slab             src/heap/heap.c
      purge_slab, visitor             purge_slab, um_stranded_purge                      src/heap/stranded.c
-     leave, retire, live             um_heap_leave, um_heap_exit, retire, um_heap_get   src/heap/registry.c
+     leave, retire, live             um_theap_leave, um_theap_exit, retire, um_theap_get   src/heap/registry.c
 
    Owners take slabs, hand blocks out, free some themselves, end, and live again on whatever heap is free or, where
    PARK is set, on a parked one, which an owner without a heap may also hand over. Freers
@@ -202,7 +202,7 @@ inline deliver(s) {
     fi
 }
 
-/* um_heap_release, by the owner */
+/* um_theap_release, by the owner */
 #define release(s)                                                                                                     \
     must_be_idle(s, slab[s].list);                                                                                     \
     assert(!slab[s].orphan && slab[s].heap == h);                                                                      \
@@ -232,7 +232,7 @@ inline became_empty(s) {
     slab[s].purged = 0;                                                                                                \
     slab[s].list = ALL
 
-/* um_heap_drain: of the slabs from `at` on */
+/* um_theap_drain: of the slabs from `at` on */
 inline drain() {
     do
     :: at == 0 -> break
@@ -382,7 +382,7 @@ inline next_slab() {
     slab[cur].list = slab[cur].list - b;                                                                               \
     slab[cur].out = slab[cur].out | b
 
-/* um_heap_refill up to the first block, which goes out */
+/* um_theap_refill up to the first block, which goes out */
 inline alloc() {
     atomic { /* collect_current, or it is parked as full */
         if
@@ -447,7 +447,7 @@ inline free_here() {
     }
 }
 
-/* um_heap_flush_empty; what it looks at is the heap's own list */
+/* um_theap_flush_empty; what it looks at is the heap's own list */
 #define list_empties empties = (mine(1, EMPTY) -> 1 : 0) + ((SLABS > 1 && mine(SLABS, EMPTY)) -> 2 : 0)
 inline flush_empty() {
     if
@@ -461,7 +461,7 @@ inline flush_empty() {
     empties = 0
 }
 
-/* um_heap_flush */
+/* um_theap_flush */
 inline flush() {
     atomic { at = stack[h]; stack[h] = 0 };
     drain();
@@ -506,7 +506,7 @@ inline retire() {
     }
 }
 
-/* um_heap_exit; um_heap_leave, which may park the heap with all that it has */
+/* um_theap_exit; um_theap_leave, which may park the heap with all that it has */
 inline leave() {
 #ifdef PARK
     if
@@ -527,7 +527,7 @@ inline leave() {
 #define unpark(i) h = i; parked[i] = 0
 #endif
 
-/* um_heap_get, open_heap */
+/* um_theap_get, open_heap */
 inline live() {
     atomic {
         if
@@ -540,7 +540,7 @@ inline live() {
     }
 }
 
-/* um_heap_retire_parked */
+/* um_theap_retire_parked */
 inline retire_parked() {
     atomic {
         if

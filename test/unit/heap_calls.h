@@ -13,8 +13,8 @@
 
 /* A small or medium block of the calling thread's heap. */
 static inline void *give(size_t bytes) {
-    um_heap *h = um_heap_get();
-    return h ? um_heap_alloc(h, um_class_of(bytes)) : NULL;
+    um_theap *h = um_theap_get();
+    return h ? um_theap_alloc(h, um_class_of(bytes)) : NULL;
 }
 
 /* As um_front_free does it. */
@@ -23,9 +23,9 @@ static inline void take_back(void *p) {
     um_block *b = p;
     um_home *m = um_home_at(um_window_offset(p));
     if (*um_home_owner(m) == um_thread_id()) {
-        um_heap_free(m, b);
+        um_theap_free(m, b);
     } else if (!um_remote_join(b)) {
-        if (um_tls.heap || um_heap_get()) {
+        if (um_tls.heap || um_theap_get()) {
             um_remote_start(um_tls.heap, s, b);
         } else {
             b->self = (uintptr_t)b;
@@ -43,7 +43,7 @@ static inline void run_thread(void *(*f)(void *arg), void *arg) {
 /* A thread's last act. */
 static inline void leave(void) {
     if (um_tls.heap)
-        um_heap_exit(um_tls.heap);
+        um_theap_exit(um_tls.heap);
 }
 
 struct slab_count {
@@ -69,7 +69,7 @@ static inline unsigned local_blocks(const um_span *s) {
     return um_slab_walk(s, &tail);
 }
 
-static inline void check_slab(const um_heap *h, const um_span *s, unsigned class_id) {
+static inline void check_slab(const um_theap *h, const um_span *s, unsigned class_id) {
     cr_assert_eq(um_span_kind_of(s), UM_SPAN_SLAB);
     cr_assert_eq(s->class_id, class_id);
     cr_assert_eq(s->heap, h);
@@ -78,7 +78,7 @@ static inline void check_slab(const um_heap *h, const um_span *s, unsigned class
     cr_assert_leq(local_blocks(s) + um_remote_count(s->remote), s->carved);
 }
 
-static inline size_t check_bin(const um_heap *h, unsigned c) {
+static inline size_t check_bin(const um_theap *h, unsigned c) {
     const um_bin *bin = &h->bins[c];
     const um_span *s = bin->current;
     size_t empty = 0;
@@ -117,7 +117,7 @@ static inline size_t check_bin(const um_heap *h, unsigned c) {
     return empty;
 }
 
-static inline void check_heap(const um_heap *h) {
+static inline void check_heap(const um_theap *h) {
     size_t empty = 0, listed = 0;
     for (unsigned c = 0; c < UM_CLASSES; c++)
         empty += check_bin(h, c);
@@ -128,7 +128,7 @@ static inline void check_heap(const um_heap *h) {
     }
     cr_assert(empty == h->empty_bytes && listed == empty, "%zu %zu %zu", empty, listed, h->empty_bytes);
     cr_assert_leq(h->empty_bytes, h->keep_bytes);
-    cr_assert_leq(h->keep_bytes, um_max(um_heap_cache_bytes, UM_KEEP_FIRST));
+    cr_assert_leq(h->keep_bytes, um_max(um_theap_cache_bytes, UM_KEEP_FIRST));
     if (h == um_tls.heap)
         for (unsigned i = 0; i < UM_SMALL_BINS; i++)
             cr_assert_eq(um_tls.bins[i], h->bins[um_class_of(i * 16 + 1)].source, "bin %u", i);

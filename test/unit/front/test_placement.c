@@ -15,7 +15,7 @@
 #include <string.h>
 #include <sys/syscall.h>
 
-static um_stats stats;
+static um_snapshot stats;
 
 /* Nodes 0 and 1, as far as umalloc knows. */
 static void start(void) {
@@ -30,7 +30,7 @@ static void start(void) {
     um_topology_read(&two.t, &nodes);
     atomic_store(&um_topology_now, &two.t);
     um_place.count = 2;
-    um_place.policy = UM_NUMA_LOCAL;
+    um_place.policy = UM_PLACING_LOCAL;
     um_place.homing = true;
     um_place.id[1] = 1;
     atomic_store(&um_place.first_touch, true); /* the kernel may not know node 1 */
@@ -131,7 +131,7 @@ Test(placement, memory_of_one_place) {
         return;
     um_place.count = 1;
     um_place.homing = false;
-    um_place.policy = UM_NUMA_INTERLEAVE;
+    um_place.policy = UM_PLACING_INTERLEAVE;
     um_node_set_add(&um_place.nodes, 0);
     measure();
     cr_expect_str_eq(stats.placement, "interleave");
@@ -141,7 +141,7 @@ Test(placement, memory_of_one_place) {
     cr_expect_eq(row(UM_STATS_ANY_NODE)->actual_bytes, 0);
     cr_expect_eq(row(0)->actual_bytes, bytes_on(a, 0));
     cr_expect_eq(row(0)->mapped_bytes, 0);
-    um_place.policy = UM_NUMA_NONE;
+    um_place.policy = UM_PLACING_NONE;
     measure();
     cr_expect_eq(row(UM_STATS_ANY_NODE)->home_bytes, 16 * UM_SLOT_BYTES, "nowhere is wrong");
 }

@@ -14,8 +14,8 @@
 
 static memory_text out;
 
-static um_stats sample(void) {
-    um_stats s;
+static um_snapshot sample(void) {
+    um_snapshot s;
     memset(&s, 0, sizeof s);
     s.allocated = 1000000;
     s.active = 1100000;
@@ -144,7 +144,7 @@ static const char *skip_value(const char *p) {
     return p;
 }
 
-static const char *json_of(const um_stats *s) {
+static const char *json_of(const um_snapshot *s) {
     um_report_json(memory_text_start(&out), s);
     const char *json = memory_text_end(&out);
     cr_assert_str_eq(skip_value(json), "\n", "one object and a newline");
@@ -156,7 +156,7 @@ static void expect_in(const char *text, const char *part) {
 }
 
 Test(report, json_holds_everything) {
-    um_stats s = sample();
+    um_snapshot s = sample();
     const char *json = json_of(&s);
     char process[64];
     snprintf(process, sizeof process, "\"pid\": %d", (int)getpid());
@@ -197,7 +197,7 @@ Test(report, json_holds_everything) {
 }
 
 Test(report, json_is_valid_for_an_empty_and_for_a_full_snapshot) {
-    um_stats s;
+    um_snapshot s;
     memset(&s, 0, sizeof s);
     const char *json = json_of(&s);
     expect_in(json, "\"fragmentation\": 0.000000");
@@ -210,7 +210,7 @@ Test(report, json_is_valid_for_an_empty_and_for_a_full_snapshot) {
 }
 
 Test(report, figures_never_wrap) {
-    um_stats s = sample(); /* its class 1024 has more frees than allocs, as after a fork */
+    um_snapshot s = sample(); /* its class 1024 has more frees than allocs, as after a fork */
     s.classes[2].refills = 2000000;
     s.classes[3].live = 100; /* more than its slabs hold */
     s.retained = s.mapped + 1;
@@ -226,7 +226,7 @@ Test(report, figures_never_wrap) {
 }
 
 Test(report, rows_beyond_the_count_are_not_read) {
-    um_stats s = sample();
+    um_snapshot s = sample();
     s.classes[s.class_count] = (um_class_row){.block_bytes = 4711, .allocs = 4711, .slabs = 4711};
     s.nodes[s.node_count] = (um_node_row){.node = 4711};
     um_text *t = memory_text_start(&out);
@@ -238,7 +238,7 @@ Test(report, rows_beyond_the_count_are_not_read) {
 }
 
 Test(report, unused_classes_are_left_out) {
-    um_stats s = sample();
+    um_snapshot s = sample();
     cr_expect_null(strstr(json_of(&s), "\"block_bytes\": 32,"));
     um_report_text(memory_text_start(&out), &s);
     memory_text_end(&out);
@@ -247,7 +247,7 @@ Test(report, unused_classes_are_left_out) {
 }
 
 Test(report, text_for_people) {
-    um_stats s = sample();
+    um_snapshot s = sample();
     um_report_text(memory_text_start(&out), &s);
     const char *text = memory_text_end(&out);
     char head[256];
@@ -285,7 +285,7 @@ static void expect_aligned(const char *line, unsigned rows) {
 }
 
 Test(report, rows_of_the_class_table_are_aligned) {
-    um_stats s = sample();
+    um_snapshot s = sample();
     um_report_text(memory_text_start(&out), &s);
     const char *line = strstr(memory_text_end(&out), "    block  ");
     expect_aligned(line, 4);
@@ -293,7 +293,7 @@ Test(report, rows_of_the_class_table_are_aligned) {
 }
 
 Test(report, nodes) {
-    um_stats s = sample();
+    um_snapshot s = sample();
     um_report_text(memory_text_start(&out), &s);
     const char *head = strstr(memory_text_end(&out), "     node  ");
     expect_aligned(head, 3);
@@ -315,7 +315,7 @@ Test(report, nodes) {
 
 /* What a machine of one node has not, is not shown. */
 Test(report, one_node_is_one_line) {
-    um_stats s = sample();
+    um_snapshot s = sample();
     s.machine_nodes = s.node_count = 1;
     um_report_text(memory_text_start(&out), &s);
     expect_in(memory_text_end(&out), "\nnodes\n  with memory       1\n\noptions\n");
@@ -325,7 +325,7 @@ Test(report, one_node_is_one_line) {
 }
 
 Test(report, xml_is_well_formed) {
-    um_stats s = sample();
+    um_snapshot s = sample();
     um_report_xml(memory_text_start(&out), &s);
     cr_expect_str_eq(memory_text_end(&out), "<malloc version=\"umalloc-1\">\n"
                                             "<heap nr=\"0\">\n"

@@ -8,7 +8,7 @@ enum { MANY = 6000, BYTES = 512 };
 
 static void *blocks[MANY];
 
-static um_heap *heap(void) {
+static um_theap *heap(void) {
     return um_tls.heap;
 }
 
@@ -40,7 +40,7 @@ static size_t random_below(size_t n) {
 }
 
 static void start(void) {
-    cr_assert_not_null(um_heap_get());
+    cr_assert_not_null(um_theap_get());
     give_many(UM_HOT);
     cr_assert_not(um_bin_cached(bin()), "a class that only grows is not hot");
     for (unsigned i = 0; i < UM_HOT; i++)
@@ -83,14 +83,14 @@ Test(cache, holds_a_bounded_part_of_what_is_freed) {
     um_cache_flush(bin()->cache);
     cr_expect_eq(cached(), 0);
     check_heap(heap());
-    um_heap_flush_empty(heap());
+    um_theap_flush_empty(heap());
     cr_expect_leq(count_slabs().slabs, 1, "the current one");
     um_space_check();
 }
 
 /* The heap shrinks while it is in use: three frees for each two mallocs. */
 Test(cache, stays_bounded_while_a_heap_shrinks) {
-    um_heap_cache_bytes = 256 * BYTES; /* a limit of 128 at most */
+    um_theap_cache_bytes = 256 * BYTES; /* a limit of 128 at most */
     for (unsigned live = MANY; live > 100;) {
         for (unsigned i = 0; i < 5; i++) {
             if (i % 2 == 0) {
@@ -108,7 +108,7 @@ Test(cache, stays_bounded_while_a_heap_shrinks) {
 }
 
 Test(cache, stays_bounded_after_it_was_wide) {
-    um_heap_cache_bytes = 256 * BYTES;
+    um_theap_cache_bytes = 256 * BYTES;
     for (unsigned i = 0; i < 100000; i++) {
         size_t k = random_below(MANY);
         take_back(blocks[k]);
@@ -139,7 +139,7 @@ Test(cache, widens_when_what_went_back_is_wanted_again) {
         give_many(MANY);
     }
     cr_expect_gt(bin()->cache->limit, first);
-    cr_expect_leq(bin()->cache->limit * (size_t)BYTES, um_heap_cache_bytes / 2);
+    cr_expect_leq(bin()->cache->limit * (size_t)BYTES, um_theap_cache_bytes / 2);
     check_heap(heap());
 }
 
@@ -163,20 +163,20 @@ static void *use_and_leave(void *at) {
 
 Test(cache, goes_with_its_thread) {
     void *left;
-    um_heap_flush(heap());
+    um_theap_flush(heap());
     struct slab_count before = count_slabs();
     run_thread(use_and_leave, &left);
     cr_expect_eq(count_slabs().slabs, before.slabs + 1, "the one with a block in use");
     const char *home = (const char *)um_home_at(um_window_offset(left));
     cr_expect_eq(home, (const char *)um_space_window.homes);
     take_back(left);
-    um_heap_flush(heap());
+    um_theap_flush(heap());
     cr_expect_eq(count_slabs().slabs, before.slabs);
     um_space_check();
 }
 
 Test(cache, none_where_threads_may_keep_nothing) {
-    um_heap_cache_bytes = 0;
+    um_theap_cache_bytes = 0;
     for (unsigned i = 0; i < MANY / 4; i++)
         take_back(give(96));
     cr_expect_not(um_bin_cached(&heap()->bins[um_class_of(96)]));
@@ -209,7 +209,7 @@ static void flush(void) {
 }
 
 static void look_at_the_end(void) {
-    um_heap_check_lists(heap(), UINT32_MAX);
+    um_theap_check_lists(heap(), UINT32_MAX);
 }
 
 static void ring_and_flush(void *unused) {

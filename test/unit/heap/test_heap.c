@@ -12,12 +12,12 @@ enum { BLOCKS_MAX = 20000 };
 static void *blocks[BLOCKS_MAX];
 
 static void start(void) {
-    cr_assert_not_null(um_heap_get());
+    cr_assert_not_null(um_theap_get());
 }
 
 TestSuite(heap, .init = start);
 
-static um_heap *heap(void) {
+static um_theap *heap(void) {
     return um_tls.heap;
 }
 
@@ -67,7 +67,7 @@ Test(heap, last_freed_is_given_first) {
 Test(heap, a_slab_goes_from_current_to_full_to_available_to_empty) {
     um_span *s;
     unsigned n;
-    um_heap_cache_bytes = UM_GIB;
+    um_theap_cache_bytes = UM_GIB;
     heap()->keep_bytes = UM_MIB; /* keeps the empty one */
     bin_of(64)->heat = UM_HOT;
     cr_assert_not_null(blocks[0] = give(64));
@@ -117,9 +117,9 @@ Test(heap, empty_slabs_are_kept_within_bounds) {
         give_many(5000, 1024);
         take_many(5000);
         check_heap(heap());
-        cr_assert_leq(heap()->empty_bytes, um_heap_cache_bytes);
+        cr_assert_leq(heap()->empty_bytes, um_theap_cache_bytes);
     }
-    um_heap_flush(heap());
+    um_theap_flush(heap());
     check_heap(heap());
     cr_expect_eq(heap()->empty_bytes, 0);
     cr_expect_leq(count_slabs().slabs, 1);
@@ -139,7 +139,7 @@ Test(heap, freed_blocks_are_counted) {
         give_many(3000, 100);
         take_many(3000);
     }
-    um_heap_flush(heap());
+    um_theap_flush(heap());
     if (bin->current != &um_span_none) /* counted when it changes place */
         cr_expect_eq(bin->frees + (bin->current->mark - bin->current->countdown), 9000);
     else
@@ -198,7 +198,7 @@ Test(heap, random_operations) {
         if (blocks[i])
             take_back(blocks[i]);
     check_heap(heap());
-    um_heap_flush(heap());
+    um_theap_flush(heap());
     um_space_check();
 }
 
@@ -268,7 +268,7 @@ Test(heap, write_after_free) {
 
 static void check_lists(void *arg) {
     (void)arg;
-    um_heap_check_lists(heap(), 1000);
+    um_theap_check_lists(heap(), 1000);
 }
 
 Test(heap, check_of_lists_finds_a_double_free) {
@@ -276,7 +276,7 @@ Test(heap, check_of_lists_finds_a_double_free) {
     take_back(blocks[1]);
     check_lists(NULL);
     ((um_block *)blocks[1])->next = blocks[1];
-    um_heap_check_lists(heap(), 1); /* beyond what may be looked at */
+    um_theap_check_lists(heap(), 1); /* beyond what may be looked at */
     char text[256];
     int status = dies_status(check_lists, NULL, text, sizeof text);
     cr_expect(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
@@ -300,9 +300,9 @@ int __wrap_um_os_nodes_allowed(um_node_set *out) {
 
 static void have_two_nodes(void) {
     static um_text nothing_is_said;
-    um_numa_spec asked;
+    um_placing_spec asked;
     um_os_rseq_at = 0;
-    cr_assert(um_numa_parse("local", &asked));
+    cr_assert(um_placing_parse("local", &asked));
     cr_assert_eq(um_place_init(&asked, true, &nothing_is_said), 0);
 }
 
@@ -343,8 +343,8 @@ Test(heap, a_short_visit_moves_nothing) {
     give_many(200, 64);
     for (unsigned i = 0; i < 100; i++) {
         node_now = i % UM_PATIENCE == 0;
-        um_heap_tick(heap());
-        um_heap_follow(heap());
+        um_theap_tick(heap());
+        um_theap_follow(heap());
     }
     cr_expect_eq(heap()->node, 0);
     take_many(200);
@@ -357,8 +357,8 @@ Test(heap, does_not_follow_every_swing) {
     for (unsigned i = 0; i < swings; i++) {
         unsigned before = heap()->node;
         node_now = (i / UM_PATIENCE) % 2;
-        um_heap_tick(heap());
-        um_heap_follow(heap());
+        um_theap_tick(heap());
+        um_theap_follow(heap());
         moves += heap()->node != before;
     }
     cr_expect_lt(moves, 10, "%u", moves);
@@ -376,6 +376,6 @@ Test(heap, large_blocks_are_near_at_once) {
     node_now = 0;
     um_large_free(heap(), um_span_of(b));
     cr_expect_eq(um_large_alloc(heap(), 100000, 16, &zeroed), a);
-    um_heap_flush(heap());
+    um_theap_flush(heap());
     um_space_check();
 }

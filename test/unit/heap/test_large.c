@@ -4,10 +4,10 @@
 
 #include "os/os.h"
 
-static um_heap *heap;
+static um_theap *heap;
 
 static void start(void) {
-    heap = um_heap_get();
+    heap = um_theap_get();
     cr_assert_not_null(heap);
 }
 
@@ -106,17 +106,17 @@ Test(large, cache_is_bounded_and_drops_the_oldest) {
     for (int i = 0; i < 64; i++) {
         give_back(p[i]);
         cr_assert_leq(heap->large_count, UM_LARGE_CACHE);
-        cr_assert_leq(heap->large_bytes, um_heap_cache_bytes / 2);
+        cr_assert_leq(heap->large_bytes, um_theap_cache_bytes / 2);
     }
     cr_expect_eq(heap->large[heap->large_count - 1], um_span_of(p[63]));
-    um_heap_cache_bytes = 64 * UM_MIB; /* the count alone is the bound now */
+    um_theap_cache_bytes = 64 * UM_MIB; /* the count alone is the bound now */
     for (int i = 0; i < 64; i++)
         p[i] = take_filled(UM_SLOT_BYTES);
     for (int i = 0; i < 64; i++) {
         give_back(p[i]);
         cr_assert_leq(heap->large_count, UM_LARGE_CACHE);
     }
-    um_heap_cache_bytes = UM_MIB;
+    um_theap_cache_bytes = UM_MIB;
     cr_expect_neq(um_span_kind_of(um_span_of(p[0])), UM_SPAN_CACHED);
     give_back(take_filled(4 * UM_MIB));
     cr_expect_neq(heap->large[heap->large_count - 1]->slots, 64, "too long to keep");
@@ -127,7 +127,7 @@ Test(large, cache_is_bounded_and_drops_the_oldest) {
 }
 
 Test(large, no_cache_if_none_is_wanted) {
-    um_heap_cache_bytes = 0;
+    um_theap_cache_bytes = 0;
     give_back(take_filled(100000));
     cr_expect_eq(heap->large_count, 0);
     um_large_free(NULL, um_span_of(take_filled(100000)));

@@ -29,7 +29,7 @@ static void push(unsigned i) {
 }
 
 static void start(void) {
-    cr_assert_not_null(um_heap_get());
+    cr_assert_not_null(um_theap_get());
 }
 
 TestSuite(orphan, .init = start);
@@ -183,14 +183,14 @@ Test(orphan, a_late_look_harms_nothing) {
 
 /* The owner stayed in the parent of a fork. */
 Test(orphan, is_salvaged_from_a_thread_that_is_not_here) {
-    um_heap *parent = um_tls.heap;
+    um_theap *parent = um_tls.heap;
     um_span *s;
     for (unsigned i = 0; i < BLOCKS; i++)
         cr_assert_not_null(blocks[i] = give(BYTES));
     s = slab();
     atomic_fetch_or(&s->remote, UM_REMOTE_PENDING); /* held by a thread that is not here either */
-    um_heap_fork_gen++;
-    cr_assert_neq(parent->fork_gen, um_heap_fork_gen);
+    um_theap_fork_gen++;
+    cr_assert_neq(parent->fork_gen, um_theap_fork_gen);
     push(3);
     cr_expect_eq(s->place, UM_PLACE_ORPHAN);
     cr_expect_eq(s->owner, UM_ID_NOBODY);

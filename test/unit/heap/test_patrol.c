@@ -8,7 +8,7 @@
 static void *blocks[MANY];
 
 static um_bin *bin(void) {
-    return &um_heap_get()->bins[um_class_of(BYTES)];
+    return &um_theap_get()->bins[um_class_of(BYTES)];
 }
 
 /* A hot class, its cache well filled. */
@@ -28,7 +28,7 @@ static void warm_up(void) {
 
 static void patrol(void) {
     for (unsigned i = 0; i < UM_CLASSES; i++)
-        um_heap_patrol(um_heap_get(), 2);
+        um_theap_patrol(um_theap_get(), 2);
 }
 
 Test(patrol, sound_lists_pass) {
@@ -111,20 +111,20 @@ Test(patrol, finds_damage) {
 }
 
 Test(patrol, every_class_has_its_turn) {
-    um_heap *h = um_heap_get();
+    um_theap *h = um_theap_get();
     unsigned first = h->patrolled;
     void *p[8];
     for (unsigned i = 0; i < 8; i++)
         p[i] = give(16 + 16 * i);
     for (unsigned i = 0; i < 8; i++)
         take_back(p[i]);
-    um_heap_patrol(h, 3);
+    um_theap_patrol(h, 3);
     unsigned step = (h->patrolled + UM_CLASSES - first) % UM_CLASSES;
     cr_expect(step >= 1 && step <= 3, "%u", step);
     bool seen[UM_CLASSES] = {false};
     for (unsigned i = 0; i < UM_CLASSES; i++) {
         seen[h->patrolled] = true;
-        um_heap_patrol(h, 1);
+        um_theap_patrol(h, 1);
     }
     for (unsigned c = 0; c < UM_CLASSES; c++)
         cr_expect(seen[c], "%u", c);
@@ -133,18 +133,18 @@ Test(patrol, every_class_has_its_turn) {
 Test(patrol, tells_what_is_free) {
     warm_up();
     um_span *s = um_span_of(blocks[1]);
-    cr_expect_not(um_heap_is_free(s, blocks[1]));
+    cr_expect_not(um_theap_is_free(s, blocks[1]));
     take_back(blocks[1]);
-    cr_expect(um_heap_is_free(s, blocks[1]));
-    cr_expect(um_heap_is_free(um_span_of(blocks[9]), blocks[9]), "it was freed before");
+    cr_expect(um_theap_is_free(s, blocks[1]));
+    cr_expect(um_theap_is_free(um_span_of(blocks[9]), blocks[9]), "it was freed before");
     void *cold = give(480), *other = give(480);
     take_back(cold);
-    cr_expect(um_heap_is_free(um_span_of(cold), cold));
-    cr_expect_not(um_heap_is_free(um_span_of(other), other));
+    cr_expect(um_theap_is_free(um_span_of(cold), cold));
+    cr_expect_not(um_theap_is_free(um_span_of(other), other));
 }
 
 static void *look_from_elsewhere(void *p) {
-    return um_heap_is_free(um_span_of(p), p) ? p : NULL;
+    return um_theap_is_free(um_span_of(p), p) ? p : NULL;
 }
 
 Test(patrol, leaves_the_lists_of_others_alone) {

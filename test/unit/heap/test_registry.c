@@ -9,9 +9,9 @@
 #include <unistd.h>
 
 Test(registry, a_thread_has_one_heap) {
-    um_heap *h = um_heap_get();
+    um_theap *h = um_theap_get();
     cr_assert_not_null(h);
-    cr_expect_eq(um_heap_get(), h);
+    cr_expect_eq(um_theap_get(), h);
     cr_expect_eq(um_tls.heap, h);
     cr_expect_eq(um_tls.out, h->out);
     cr_expect_eq(h->owner, um_thread_id());
@@ -19,7 +19,7 @@ Test(registry, a_thread_has_one_heap) {
     cr_expect_null(h->pending);
     check_heap(h);
     leave();
-    cr_expect_null(um_heap_get());
+    cr_expect_null(um_theap_get());
     cr_expect_null(um_tls.heap);
     cr_expect_eq(um_tls.out, um_out_none);
     cr_expect(um_tls.exited && !h->live);
@@ -37,7 +37,7 @@ static void *live_and_leave(void *arg) {
 }
 
 Test(registry, threads_in_turn_share_a_heap) {
-    cr_assert_not_null(um_heap_get());
+    cr_assert_not_null(um_theap_get());
     for (int i = 0; i < 1000; i++)
         run_thread(live_and_leave, NULL);
     cr_expect_eq(um_count.heaps_created, 2);
@@ -47,12 +47,12 @@ Test(registry, threads_in_turn_share_a_heap) {
 
 enum { THREADS = 8 };
 
-static um_heap *_Atomic heaps[THREADS];
+static um_theap *_Atomic heaps[THREADS];
 static _Atomic(bool) go;
 
 static void *live_until_told(void *arg) {
-    um_heap *_Atomic *out = arg;
-    *out = um_heap_get();
+    um_theap *_Atomic *out = arg;
+    *out = um_theap_get();
     while (!go)
         sched_yield();
     leave();
@@ -63,7 +63,7 @@ struct heaps_seen {
     unsigned all, live;
 };
 
-static void see(um_heap *h, void *ctx) {
+static void see(um_theap *h, void *ctx) {
     struct heaps_seen *n = ctx;
     n->all++;
     n->live += h->live;
@@ -80,14 +80,14 @@ static void live_all_at_once(void) {
     for (int i = 0; i < THREADS; i++)
         for (int j = 0; j < i; j++)
             cr_expect_neq(heaps[i], heaps[j]);
-    um_heap_each(see, &n);
+    um_theap_each(see, &n);
     cr_expect_eq(n.all, THREADS);
     cr_expect_eq(n.live, THREADS);
     go = true;
     for (int i = 0; i < THREADS; i++)
         pthread_join(t[i], NULL);
     n = (struct heaps_seen){0, 0};
-    um_heap_each(see, &n);
+    um_theap_each(see, &n);
     cr_expect_eq(n.all, THREADS);
     cr_expect_eq(n.live, 0);
 }
@@ -122,32 +122,32 @@ Test(registry, what_a_thread_counted_outlives_it) {
     for (int i = 0; i < 5; i++)
         theirs[i] = give(64);
     run_thread(count_and_leave, theirs);
-    cr_expect_eq(um_heap_past.classes[c].frees, 200);
-    cr_expect_gt(um_heap_past.classes[c].refills, 0);
+    cr_expect_eq(um_theap_past.classes[c].frees, 200);
+    cr_expect_gt(um_theap_past.classes[c].refills, 0);
     cr_expect_eq(um_count.remote_frees, 5);
     cr_expect_eq(um_count.remote_batches, 1);
 }
 
 Test(registry, the_shared_heap_serves_those_past_their_exit) {
-    um_heap *h;
+    um_theap *h;
     void *p[300];
-    cr_assert_not_null(um_heap_get());
+    cr_assert_not_null(um_theap_get());
     leave();
     for (int i = 0; i < 300; i++) {
-        h = um_heap_shared_lock();
+        h = um_theap_shared_lock();
         cr_assert_not_null(h);
-        p[i] = um_heap_alloc(h, um_class_of(500));
-        um_heap_shared_unlock();
+        p[i] = um_theap_alloc(h, um_class_of(500));
+        um_theap_shared_unlock();
         cr_assert_not_null(p[i]);
         memset(p[i], 0x5a, 500);
     }
     check_heap(h);
     for (int i = 0; i < 300; i++)
         take_back(p[i]);
-    h = um_heap_shared_lock();
-    um_heap_flush(h);
+    h = um_theap_shared_lock();
+    um_theap_flush(h);
     check_heap(h);
-    um_heap_shared_unlock();
+    um_theap_shared_unlock();
     cr_expect_leq(count_slabs().slabs, 1);
 }
 
@@ -161,13 +161,13 @@ static void *leave_some(void *arg) {
     for (int i = 0; i < SOME; i++)
         cr_assert_not_null(left[i] = give(16u * (unsigned)(i + 1)));
     heaps[0] = um_tls.heap;
-    um_heap_leave(um_tls.heap);
+    um_theap_leave(um_tls.heap);
     cr_expect(um_tls.exited && !um_tls.heap && um_tls.out == um_out_none);
     return NULL;
 }
 
 static void *take_over(void *arg) {
-    um_heap *h = um_heap_get();
+    um_theap *h = um_theap_get();
     cr_expect_eq(h, heaps[0]);
     cr_expect_eq(h->owner, um_thread_id());
     check_heap(h);
@@ -180,7 +180,7 @@ static void *take_over(void *arg) {
 }
 
 Test(registry, the_next_thread_takes_a_parked_heap_over) {
-    cr_assert_not_null(um_heap_get());
+    cr_assert_not_null(um_theap_get());
     run_thread(leave_some, NULL);
     cr_expect_eq(heaps[0]->owner, UM_ID_NOBODY);
     cr_expect(heaps[0]->live);
@@ -194,16 +194,16 @@ Test(registry, the_next_thread_takes_a_parked_heap_over) {
 }
 
 static void *find_all_back(void *arg) {
-    um_heap *h = um_heap_get();
+    um_theap *h = um_theap_get();
     cr_expect_eq(h, heaps[0]);
-    um_heap_flush(h);
+    um_theap_flush(h);
     check_heap(h);
     leave();
     return arg;
 }
 
 Test(registry, others_free_to_a_parked_heap) {
-    cr_assert_not_null(um_heap_get());
+    cr_assert_not_null(um_theap_get());
     run_thread(leave_some, NULL);
     for (int i = 0; i < SOME; i++)
         take_back(left[i]);
@@ -216,18 +216,18 @@ Test(registry, others_free_to_a_parked_heap) {
 
 Test(registry, parked_heaps_are_handed_over_in_time) {
     uint64_t now = um_os_now_ms();
-    cr_assert_not_null(um_heap_get());
+    cr_assert_not_null(um_theap_get());
     run_thread(leave_some, NULL);
-    um_heap_retire_due(now + um_space_setting.decay_ms / 2);
+    um_theap_retire_due(now + um_space_setting.decay_ms / 2);
     cr_expect(heaps[0]->live);
-    um_heap_retire_due(now + 2 * um_space_setting.decay_ms);
+    um_theap_retire_due(now + 2 * um_space_setting.decay_ms);
     cr_expect_not(heaps[0]->live);
     cr_expect_eq(heaps[0]->pending, UM_PENDING_CLOSED);
     cr_expect_gt(count_slabs().orphans, 0);
     cr_expect_eq(count_slabs().orphans, count_slabs().slabs);
     run_thread(leave_some, NULL);
     cr_expect(heaps[0]->live);
-    um_heap_retire_parked();
+    um_theap_retire_parked();
     cr_expect_eq(count_slabs().orphans, count_slabs().slabs);
 }
 
@@ -238,7 +238,7 @@ static void *leave_much(void *arg) {
 }
 
 Test(registry, what_is_much_is_not_parked) {
-    cr_assert_not_null(um_heap_get());
+    cr_assert_not_null(um_theap_get());
     run_thread(leave_much, NULL);
     cr_expect_not(heaps[0]->live);
     cr_expect_eq(count_slabs().orphans, count_slabs().slabs);
@@ -250,7 +250,7 @@ Test(registry, what_is_much_is_not_parked) {
 
 static int child_with_a_parked_heap(void) {
     um_lock_forker = um_thread_id();
-    um_heap_child_after_fork();
+    um_theap_child_after_fork();
     um_space_reset_locks();
     um_lock_forker = 0;
     run_thread(take_over, NULL);
@@ -259,15 +259,15 @@ static int child_with_a_parked_heap(void) {
 
 Test(registry, a_child_of_fork_has_the_parked_heaps) {
     int status;
-    cr_assert_not_null(um_heap_get());
+    cr_assert_not_null(um_theap_get());
     run_thread(leave_some, NULL);
-    um_heap_lock_all();
+    um_theap_lock_all();
     um_space_lock_all();
     pid_t child = fork();
     if (child == 0)
         _exit(child_with_a_parked_heap());
     um_space_unlock_all();
-    um_heap_unlock_all();
+    um_theap_unlock_all();
     cr_assert_eq(waitpid(child, &status, 0), child);
     cr_expect(WIFEXITED(status) && WEXITSTATUS(status) == 0, "%#x", status);
     run_thread(take_over, NULL);
@@ -287,12 +287,12 @@ static void *hold_some(void *arg) {
 /* The child: everything works at once, and the other thread's blocks can be freed. */
 static int child_of_fork(void **theirs) {
     um_lock_forker = um_thread_id(); /* holds every lock, as the fork handlers have it */
-    um_heap_child_after_fork();
+    um_theap_child_after_fork();
     um_space_reset_locks();
     um_lock_forker = 0;
-    um_heap *h = um_tls.heap;
+    um_theap *h = um_tls.heap;
     void *p = give(64);
-    if (!p || h->fork_gen != um_heap_fork_gen || heaps[0]->fork_gen == um_heap_fork_gen)
+    if (!p || h->fork_gen != um_theap_fork_gen || heaps[0]->fork_gen == um_theap_fork_gen)
         return 1;
     take_back(p);
     for (int i = 0; i < 100; i++)
@@ -300,7 +300,7 @@ static int child_of_fork(void **theirs) {
     um_remote_flush(h);
     if (um_span_of(theirs[0])->heap || um_count.slabs_adopted)
         return 2;
-    um_heap_flush(h);
+    um_theap_flush(h);
     leave();
     return count_slabs().slabs == 0 ? 0 : 3;
 }
@@ -313,13 +313,13 @@ Test(registry, child_of_fork) {
     cr_assert_eq(pthread_create(&t, NULL, hold_some, theirs), 0);
     while (!heaps[0])
         sched_yield();
-    um_heap_lock_all();
+    um_theap_lock_all();
     um_space_lock_all();
     pid_t child = fork();
     if (child == 0)
         _exit(child_of_fork(theirs));
     um_space_unlock_all();
-    um_heap_unlock_all();
+    um_theap_unlock_all();
     cr_assert_eq(waitpid(child, &status, 0), child);
     cr_expect(WIFEXITED(status) && WEXITSTATUS(status) == 0, "%#x", status);
     go = true;
@@ -337,7 +337,7 @@ static _Atomic(int) freed_round;
 
 static void *free_what_is_handed(void *arg) {
     (void)arg;
-    cr_assert_not_null(um_heap_get());
+    cr_assert_not_null(um_theap_get());
     for (int round = 1; round <= ROUNDS; round++) {
         while (handed_round < round)
             sched_yield();
@@ -353,13 +353,13 @@ static void *free_what_is_handed(void *arg) {
 static bool parks;
 
 static void *hand_over_and_leave(void *round) {
-    cr_assert_not_null(um_heap_get());
+    cr_assert_not_null(um_theap_get());
     um_tls.heap->keep_bytes = UM_MIB; /* as after some work: slabs that get empty stay for a while */
     for (int i = 0; i < BLOCKS; i++)
         cr_assert_not_null(handed[i] = give(32768));
     handed_round = (int)(intptr_t)round;
     if (parks)
-        um_heap_leave(um_tls.heap);
+        um_theap_leave(um_tls.heap);
     else
         leave();
     return NULL;
@@ -387,21 +387,21 @@ Test(registry, parking_and_remote_frees_at_once) {
     for (int round = 1; round <= ROUNDS; round++) {
         run_thread(hand_over_and_leave, (void *)(intptr_t)round);
         if (round % 2)
-            um_heap_retire_parked();
+            um_theap_retire_parked();
         while (freed_round < round)
             sched_yield();
     }
     pthread_join(freer, NULL);
-    um_heap_retire_parked();
+    um_theap_retire_parked();
     cr_expect_eq(count_slabs().slabs, 0);
     um_space_check();
     cr_expect_leq(um_count.heaps_created, 3);
 }
 
-/* The linker sends um_heap_exit's call of um_heap_flush here, so that frees arrive at its weakest moment:
+/* The linker sends um_theap_exit's call of um_theap_flush here, so that frees arrive at its weakest moment:
    after the flush, before the stack is closed. */
-void __real_um_heap_flush(um_heap *h);
-void __wrap_um_heap_flush(um_heap *h);
+void __real_um_theap_flush(um_theap *h);
+void __wrap_um_theap_flush(um_theap *h);
 
 static bool late_frees;
 
@@ -413,8 +413,8 @@ static void *free_handed(void *arg) {
     return NULL;
 }
 
-void __wrap_um_heap_flush(um_heap *h) {
-    __real_um_heap_flush(h);
+void __wrap_um_theap_flush(um_theap *h) {
+    __real_um_theap_flush(h);
     if (late_frees) {
         late_frees = false;
         run_thread(free_handed, NULL);

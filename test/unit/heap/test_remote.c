@@ -12,12 +12,12 @@ static void *blocks[BLOCKS_MAX];
 static unsigned block_count;
 
 static void start(void) {
-    cr_assert_not_null(um_heap_get());
+    cr_assert_not_null(um_theap_get());
 }
 
 TestSuite(remote, .init = start);
 
-static um_heap *heap(void) {
+static um_theap *heap(void) {
     return um_tls.heap;
 }
 
@@ -27,7 +27,7 @@ static void give_many(unsigned n, size_t bytes) {
         cr_assert_not_null(blocks[i] = give(bytes));
 }
 
-static unsigned in_transit(const um_heap *h, const um_span *s) {
+static unsigned in_transit(const um_theap *h, const um_span *s) {
     unsigned n = 0;
     for (unsigned i = 0; i < UM_OUT_SLOTS; i++) {
         const um_span *of = um_span_of((void *)h->out[i].slot);
@@ -43,7 +43,7 @@ static void *free_one_by_one(void *arg) {
     um_span *s = um_span_of(blocks[0]);
     (void)arg;
     cr_expect_not(um_remote_join(blocks[0]), "a thread without a heap has no chain");
-    cr_assert_not_null(um_heap_get());
+    cr_assert_not_null(um_theap_get());
     for (unsigned i = 0; i < s->transit; i++) {
         cr_expect_eq(in_transit(heap(), s), i);
         cr_expect_eq(um_remote_count(s->remote), 0);
@@ -105,7 +105,7 @@ Test(remote, what_others_freed_is_given_again) {
         }
         for (unsigned i = 0; i < n; i++)
             take_back(blocks[i]);
-        um_heap_flush(heap()); /* caches hold slabs of this class */
+        um_theap_flush(heap()); /* caches hold slabs of this class */
     }
     um_space_check();
 }
@@ -113,7 +113,7 @@ Test(remote, what_others_freed_is_given_again) {
 Test(remote, flush_gives_back_what_others_emptied) {
     give_many(BLOCKS_MAX, 512);
     run_thread(free_all, NULL);
-    um_heap_flush(heap());
+    um_theap_flush(heap());
     check_heap(heap());
     cr_expect_leq(count_slabs().slabs, 1);
     cr_expect_null(heap()->pending);
@@ -133,7 +133,7 @@ Test(remote, available_slab_is_given_back_when_the_last_block_comes) {
         blocks[i - 32] = blocks[i];
     block_count = 31;
     run_thread(free_all, NULL);
-    um_heap_drain(heap(), atomic_exchange(&heap()->pending, NULL));
+    um_theap_drain(heap(), atomic_exchange(&heap()->pending, NULL));
     cr_expect_eq(s->place, UM_PLACE_AVAIL);
     cr_expect_eq(um_remote_count(s->remote), 31, "they stay until they are needed");
     check_heap(heap());
@@ -141,7 +141,7 @@ Test(remote, available_slab_is_given_back_when_the_last_block_comes) {
     block_count = 1;
     run_thread(free_all, NULL);
     cr_expect_eq(heap()->pending, s);
-    um_heap_drain(heap(), atomic_exchange(&heap()->pending, NULL));
+    um_theap_drain(heap(), atomic_exchange(&heap()->pending, NULL));
     cr_expect_neq(um_span_kind_of(s), UM_SPAN_SLAB);
     check_heap(heap());
     um_space_check();
@@ -162,30 +162,30 @@ static void *free_first_block_of_each_slab(void *arg) {
 Test(remote, transit_is_bounded_however_many_slabs) {
     give_many(100 * (unsigned)(UM_SLOT_BYTES / 1024), 1024);
     run_thread(free_first_block_of_each_slab, NULL);
-    um_heap_flush(heap());
+    um_theap_flush(heap());
     cr_expect_leq(count_slabs().slabs, 1);
 }
 
 static void *free_past_exit(void *arg) {
-    cr_assert_not_null(um_heap_get());
+    cr_assert_not_null(um_theap_get());
     leave();
-    cr_expect_null(um_heap_get());
+    cr_expect_null(um_theap_get());
     return free_all(arg);
 }
 
 Test(remote, frees_of_a_thread_past_its_exit_arrive) {
     give_many(1000, 128);
     run_thread(free_past_exit, NULL);
-    um_heap_flush(heap());
+    um_theap_flush(heap());
     check_heap(heap());
     cr_expect_leq(count_slabs().slabs, 1);
 }
 
-static um_heap *stale; /* of a thread that has ended */
+static um_theap *stale; /* of a thread that has ended */
 
 static void *be_stale(void *arg) {
     (void)arg;
-    stale = um_heap_get();
+    stale = um_theap_get();
     leave();
     return NULL;
 }
@@ -199,9 +199,9 @@ Test(remote, a_slab_on_the_wrong_stack_is_passed_on) {
     cr_assert_neq(stale, heap());
     atomic_fetch_or(&s->remote, UM_REMOTE_PENDING);
     s->pending_next = NULL;
-    um_heap_drain(stale, s);
+    um_theap_drain(stale, s);
     cr_expect_eq(heap()->pending, s);
-    um_heap_drain(heap(), atomic_exchange(&heap()->pending, NULL));
+    um_theap_drain(heap(), atomic_exchange(&heap()->pending, NULL));
     cr_expect_eq(s->remote, 0);
     check_heap(heap());
 }
@@ -255,7 +255,7 @@ static struct ring { _Atomic(void *) slot[RING]; } rings[PAIRS];
 
 static void *produce(void *arg) {
     struct ring *r = arg;
-    cr_assert_not_null(um_heap_get());
+    cr_assert_not_null(um_theap_get());
     for (unsigned i = 0; i < ROUNDS; i++) {
         size_t bytes = 16 + i % 40 * 50;
         uint64_t *p = give(bytes);
@@ -292,7 +292,7 @@ Test(remote, producers_and_consumers_lose_nothing) {
     }
     for (int i = 0; i < 2 * PAIRS; i++)
         pthread_join(t[i], NULL);
-    um_heap_flush(heap());
+    um_theap_flush(heap());
     cr_expect_eq(count_slabs().slabs, 0, "all came back, all was given back");
     um_space_check();
 }

@@ -11,13 +11,13 @@
 enum { BLOCKS = 4 * 64, BYTES = 1024 }; /* four slabs and a current one */
 
 static void *blocks[BLOCKS];
-static um_heap *owner;
+static um_theap *owner;
 static unsigned freed = BLOCKS;
 static uint64_t now;
 
 /* The owner is of another class's slab and stays away from here on. */
 static void start(void) {
-    owner = um_heap_get();
+    owner = um_theap_get();
     cr_assert_not_null(owner);
     owner->bins[um_class_of(BYTES)].heat = UM_HOT;
     for (int i = 0; i < BLOCKS; i++) {
@@ -62,7 +62,7 @@ Test(stranded, pages_go_and_the_token_comes_back) {
     cr_expect_eq(um_count.purges, 4);
     cr_expect_eq(owner->stranded, 0);
     cr_expect_not_null(owner->pending);
-    um_heap_drain(owner, atomic_exchange(&owner->pending, NULL));
+    um_theap_drain(owner, atomic_exchange(&owner->pending, NULL));
     check_heap(owner);
     cr_expect_eq(count_slabs().slabs, 1);
     cr_expect_eq(owner->bins[um_class_of(BYTES)].frees, BLOCKS);
@@ -101,7 +101,7 @@ Test(stranded, a_current_slab_is_cut_anew) {
     last->mark = last->countdown = last->wake;
     last->carved = last->capacity; /* it looks full to its owner */
     last->list = um_slab_end(last);
-    um_heap_show(owner, bin, &s->home);
+    um_theap_show(owner, bin, &s->home);
     run_thread(free_and_purge, NULL);
     cr_assert(is_purged(s));
     for (int i = 0; i < 64; i++) {
@@ -130,7 +130,7 @@ Test(stranded, locked_pages_are_not_taken_for_zero) {
     run_thread(free_and_purge, NULL);
     cr_expect_eq(s->remote, UM_REMOTE_PURGED | UM_REMOTE_KEPT | UM_REMOTE_PENDING);
     cr_expect_eq(um_count.purge_failures, 1);
-    um_heap_drain(owner, atomic_exchange(&owner->pending, NULL));
+    um_theap_drain(owner, atomic_exchange(&owner->pending, NULL));
     cr_expect_neq(um_span_kind_of(s), UM_SPAN_SLAB);
     cr_expect_eq(s->state, UM_DIRTY);
     um_space_check();

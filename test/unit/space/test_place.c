@@ -67,9 +67,9 @@ static memory_text out;
 
 /* Nodes 0, 2, 5 and 7, of which 7 has no cpu, or what the test says. */
 static unsigned init(const char *text, bool chosen) {
-    um_numa_spec asked;
+    um_placing_spec asked;
     unsigned bad;
-    cr_assert(um_numa_parse(text, &asked));
+    cr_assert(um_placing_parse(text, &asked));
     um_option.numa = text;
     um_os_rseq_at = 0;
     bad = um_place_init(&asked, chosen, memory_text_start(&out));
@@ -89,7 +89,7 @@ TestSuite(place, .init = start);
 Test(place, one_node_costs_nothing) {
     allowed = um_node_set_of(0);
     cr_expect_eq(init("local", true), 0);
-    cr_expect_eq(um_place.policy, UM_NUMA_NONE);
+    cr_expect_eq(um_place.policy, UM_PLACING_NONE);
     cr_expect_eq(um_place.count, 1);
     um_place_bind(0, 0, 4096);
     cr_expect_eq(policy_calls, 0);
@@ -119,9 +119,9 @@ Test(place, a_node_without_memory_is_served_by_another) {
 Test(place, numactl_goes_before_the_default_not_before_a_choice) {
     inherited = UM_POLICY_INTERLEAVE;
     (void)init("local", false);
-    cr_expect_eq(um_place.policy, UM_NUMA_NONE);
+    cr_expect_eq(um_place.policy, UM_PLACING_NONE);
     (void)init("local", true);
-    cr_expect_eq(um_place.policy, UM_NUMA_LOCAL);
+    cr_expect_eq(um_place.policy, UM_PLACING_LOCAL);
 }
 
 Test(place, named_nodes_only) {
@@ -149,7 +149,7 @@ Test(place, a_missing_node_is_said_and_local_used) {
     cr_expect_str_eq(out.all,
                      "umalloc: UMALLOC_NUMA=\"bind:2,3\" names a node that has no memory for this process "
                      "(it has 0,2,5,7); using the default local\n");
-    cr_expect_eq(um_place.policy, UM_NUMA_LOCAL);
+    cr_expect_eq(um_place.policy, UM_PLACING_LOCAL);
     cr_expect_eq(um_place.count, 4);
 }
 

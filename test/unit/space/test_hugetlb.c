@@ -1,7 +1,7 @@
 /* Pools of huge pages, as far as a machine without one can show: what happens where the pool has too few
  * pages. The rest is in test/numa/pools.c, which runs where there are pools. */
 #include "space/internal.h"
-#include "space/pool.h"
+#include "space/hugetlb.h"
 #include "os/os.h"
 
 #include "spans.h"
@@ -23,18 +23,18 @@ static void start(void) {
 TestSuite(pool, .init = start);
 
 Test(pool, sizes_of_pages) {
-    cr_expect(um_pool_asked());
-    cr_expect_eq(um_pool_slots(), UM_HUGE_SLOTS);
+    cr_expect(um_hugetlb_asked());
+    cr_expect_eq(um_hugetlb_slots(), UM_HUGE_SLOTS);
     um_space_setting.hugepages = UM_SPACE_HUGE_POOL_1G;
-    cr_expect(um_pool_asked());
-    cr_expect_eq(um_pool_slots(), UM_GIB / UM_SLOT_BYTES);
+    cr_expect(um_hugetlb_asked());
+    cr_expect_eq(um_hugetlb_slots(), UM_GIB / UM_SLOT_BYTES);
     um_space_setting.hugepages = UM_SPACE_HUGE_ALWAYS;
-    cr_expect_not(um_pool_asked());
+    cr_expect_not(um_hugetlb_asked());
 }
 
 Test(pool, the_first_chunk_is_ordinary) {
     um_span *s = take(1);
-    cr_expect_not(um_pool_holds(&um_spaces[0], s));
+    cr_expect_not(um_hugetlb_holds(&um_spaces[0], s));
     *um_span_start(s) = 1;
 }
 
@@ -53,7 +53,7 @@ Test(pool, one_that_is_short_is_said_once_and_gone_around, .init = start) {
     (void)take(1);
     before = um_spaces[0].open_slot;
     for (int i = 0; i < 2; i++)
-        cr_expect_not(um_pool_grow_locked(&um_spaces[0], MORE, MORE));
+        cr_expect_not(um_hugetlb_grow_locked(&um_spaces[0], MORE, MORE));
     cr_expect_eq(um_spaces[0].open_slot, before, "no addresses are lost");
     cr_assert(dup2(before_2, 2) == 2 && close(fds[1]) == 0); /* a read ends then, whatever was said */
     cr_expect_eq(read(fds[0], said, sizeof said - 1), (ssize_t)sizeof line - 1);
@@ -87,8 +87,8 @@ Test(pool, a_gate_opens_when_it_is_closed) {
 
 Test(pool, a_process_without_pool_memory_does_nothing_at_a_fork) {
     (void)take(1);
-    um_pool_before_fork();
-    um_pool_in_parent();
-    um_pool_in_child();
-    cr_expect_not(um_pool_asked(), "a child takes none");
+    um_hugetlb_before_fork();
+    um_hugetlb_in_parent();
+    um_hugetlb_in_child();
+    cr_expect_not(um_hugetlb_asked(), "a child takes none");
 }

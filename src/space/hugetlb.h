@@ -1,26 +1,26 @@
 /* pool: memory from the system's pools of huge pages (hugetlbfs), UMALLOC_HUGEPAGES=hugetlb:2M and
  * hugetlb:1G. */
-#ifndef UM_POOL_H
-#define UM_POOL_H
+#ifndef UM_HUGETLB_H
+#define UM_HUGETLB_H
 
 #include "space/span.h"
 
 struct um_space;
 
-UM_HIDDEN bool um_pool_asked(void);
+UM_HIDDEN bool um_hugetlb_asked(void);
 /* Of one page. */
-UM_HIDDEN size_t um_pool_slots(void);
+UM_HIDDEN size_t um_hugetlb_slots(void);
 /* The span's memory is from a pool, or was until the pool could not give it again. */
-UM_HIDDEN bool um_pool_holds(struct um_space *sp, const um_span *s);
+UM_HIDDEN bool um_hugetlb_holds(struct um_space *sp, const um_span *s);
 /* Opens at least `slots`, as near to `more` as the pool can give; false: less, so nothing. */
-UM_HIDDEN bool um_pool_grow_locked(struct um_space *sp, size_t slots, size_t more);
+UM_HIDDEN bool um_hugetlb_grow_locked(struct um_space *sp, size_t slots, size_t more);
 /* Maps whole pages of the pool, all of them in place: no later touch can fail. */
-UM_HIDDEN int um_pool_map(struct um_space *sp, size_t first, size_t slots);
+UM_HIDDEN int um_hugetlb_map(struct um_space *sp, size_t first, size_t slots);
 
 /* Around a fork, by who forks, under all locks of the layer: the child leaves the pool before the parent goes
    on. */
-UM_HIDDEN void um_pool_before_fork(void);
-UM_HIDDEN void um_pool_in_parent(void);
-UM_HIDDEN void um_pool_in_child(void);
+UM_HIDDEN void um_hugetlb_before_fork(void);
+UM_HIDDEN void um_hugetlb_in_parent(void);
+UM_HIDDEN void um_hugetlb_in_child(void);
 
 #endif

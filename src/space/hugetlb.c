@@ -13,7 +13,7 @@
    that forked waits in the parent. Other threads of the parent run on. If they write while the pool is empty,
    the child may find a page gone: it ends with a message then. Processes made by vfork, posix_spawn and
    system share no pages and do not come here. */
-#include "space/pool.h"
+#include "space/hugetlb.h"
 #include "base/text.h"
 #include "conf/counters.h"
 #include "os/fatal.h"
@@ -26,11 +26,11 @@
 static _Atomic(bool) said;     /* relaxed: one of several may say it */
 static int gate[2] = {-1, -1}; /* while a fork is under way: the child closes [1] when it has left the pool */
 
-bool um_pool_asked(void) {
+bool um_hugetlb_asked(void) {
     return um_space_setting.hugepages >= UM_SPACE_HUGE_POOL_2M;
 }
 
-size_t um_pool_slots(void) {
+size_t um_hugetlb_slots(void) {
     return (um_space_setting.hugepages == UM_SPACE_HUGE_POOL_1G ? UM_GIB : 2 * UM_MIB) >> UM_SLOT_SHIFT;
 }
 
@@ -45,25 +45,25 @@ static void say_short(int err) {
         return;
     um_text_init(&t, to_stderr, NULL);
     um_text_str(&t, "umalloc: UMALLOC_HUGEPAGES=hugetlb:");
-    um_text_str(&t, um_pool_slots() > UM_HUGE_SLOTS ? "1G" : "2M");
+    um_text_str(&t, um_hugetlb_slots() > UM_HUGE_SLOTS ? "1G" : "2M");
     um_text_str(&t, ": the pool has too few pages (errno ");
     um_text_u64(&t, (uint64_t)err);
     um_text_str(&t, "); using ordinary pages too\n");
     um_text_flush(&t);
 }
 
-bool um_pool_holds(um_space *sp, const um_span *s) {
+bool um_hugetlb_holds(um_space *sp, const um_span *s) {
     const um_huge_run *r;
-    if (!um_pool_asked())
+    if (!um_hugetlb_asked())
         return false;
     r = um_huge_run_of(&sp->huge, um_span_index(s));
     return r && r->pool;
 }
 
-int um_pool_map(um_space *sp, size_t first, size_t slots) {
+int um_hugetlb_map(um_space *sp, size_t first, size_t slots) {
     uintptr_t at = um_space_window.base + (first << UM_SLOT_SHIFT);
     size_t bytes = slots << UM_SLOT_SHIFT;
-    int err = um_os_map_pool_at(at, bytes, um_log2_floor(um_pool_slots() << UM_SLOT_SHIFT));
+    int err = um_os_map_pool_at(at, bytes, um_log2_floor(um_hugetlb_slots() << UM_SLOT_SHIFT));
     if (err)
         return err;
     um_place_bind((unsigned)(sp - um_spaces), at, bytes);
@@ -83,7 +83,7 @@ static bool can_follow(const um_huge *h, size_t first) {
 }
 
 static int open_pool_locked(um_space *sp, size_t slots) {
-    size_t unit = um_pool_slots(), start = sp->open_slot;
+    size_t unit = um_hugetlb_slots(), start = sp->open_slot;
     int err = um_space_claim_locked(sp, um_round_up(start, unit) - start + slots);
     if (err)
         return err;
@@ -93,7 +93,7 @@ static int open_pool_locked(um_space *sp, size_t slots) {
         sp->open_slot + slots > sp->region_end)
         err = EINVAL;
     else
-        err = um_pool_map(sp, sp->open_slot, slots);
+        err = um_hugetlb_map(sp, sp->open_slot, slots);
     if (err)
         sp->open_slot = start;
     else
@@ -101,8 +101,8 @@ static int open_pool_locked(um_space *sp, size_t slots) {
     return err;
 }
 
-bool um_pool_grow_locked(um_space *sp, size_t slots, size_t more) {
-    size_t unit = um_pool_slots(), least = um_round_up(slots, unit), n = um_round_up(more, unit);
+bool um_hugetlb_grow_locked(um_space *sp, size_t slots, size_t more) {
+    size_t unit = um_hugetlb_slots(), least = um_round_up(slots, unit), n = um_round_up(more, unit);
     int err = sp->opened_slots ? open_pool_locked(sp, n) : ENOENT;
     while (err == ENOMEM && n > least) {
         n = um_max(least, um_round_up(n / 2, unit));
@@ -118,7 +118,7 @@ bool um_pool_grow_locked(um_space *sp, size_t slots, size_t more) {
 /* Calls f for each run of pool memory. */
 static void each_pool(void (*f)(um_huge_run *r)) {
     UM_EACH_SPACE(sp)
-    for (um_huge_run *r = sp->huge.run; um_pool_asked() && r < sp->huge.run + sp->huge.runs; r++)
+    for (um_huge_run *r = sp->huge.run; um_hugetlb_asked() && r < sp->huge.run + sp->huge.runs; r++)
         if (r->pool)
             f(r);
 }
@@ -129,7 +129,7 @@ static void open_gate(um_huge_run *r) {
         (void)um_os_pipe(gate); /* without descriptors the parent does not wait */
 }
 
-void um_pool_before_fork(void) {
+void um_hugetlb_before_fork(void) {
     each_pool(open_gate);
 }
 
@@ -141,7 +141,7 @@ static void shut_gate(void) {
     gate[0] = gate[1] = -1;
 }
 
-void um_pool_in_parent(void) {
+void um_hugetlb_in_parent(void) {
     if (gate[0] < 0)
         return;
     um_os_close(gate[1]);
@@ -168,15 +168,15 @@ static void leave_page(uintptr_t at, size_t bytes) {
 }
 
 static void leave(um_huge_run *r) {
-    size_t unit = um_pool_slots();
+    size_t unit = um_hugetlb_slots();
     for (size_t at = r->first; at < r->end; at += unit)
         leave_page(um_space_window.base + (at << UM_SLOT_SHIFT), unit << UM_SLOT_SHIFT);
     r->pool = false;
 }
 
-void um_pool_in_child(void) {
+void um_hugetlb_in_child(void) {
     each_pool(leave);
     shut_gate();
-    if (um_pool_asked())
+    if (um_hugetlb_asked())
         um_space_setting.hugepages = UM_SPACE_HUGE_AUTO;
 }
