@@ -3,3 +3,4 @@
 #include "conf/counters.h"
 
 um_counters um_count;
+um_module_count um_module_counts[UM_MODULES];

@@ -41,6 +41,33 @@ extern UM_HIDDEN um_counters um_count;
 /* relaxed: a counter, nobody synchronises on it */
 #define UM_COUNT_ADD(id, n) ((void)atomic_fetch_add_explicit(&um_count.id, (n), memory_order_relaxed))
 
+/* The modules of the -lumalloc API that hold memory: X(id, what is in it). Written and read as above. */
+#define UM_MODULE_TABLE(X)                                                                                   \
+    X(heap, "first-class heaps")                                                                             \
+    X(numa, "blocks under a policy of their own")                                                            \
+    X(arena, "arenas")                                                                                       \
+    X(pool, "object and buffer pools")                                                                       \
+    X(stack, "fiber stacks")                                                                                 \
+    X(reclaim, "records of epochs and hazard pointers")                                                      \
+    X(track, "records of the tracker")                                                                       \
+    X(buddy, "buddy regions")                                                                                \
+    X(map, "records of maps")
+
+typedef enum um_module {
+#define X(id, help) UM_MODULE_##id,
+    UM_MODULE_TABLE(X)
+#undef X
+        UM_MODULES,
+    UM_MODULES_LOCAL = UM_MODULE_buddy /* those before it may keep something for each thread */
+} um_module;
+
+typedef struct um_module_count {
+    _Atomic(uint64_t) bytes, peak_bytes; /* in spans that the module holds: now, and the most ever */
+    _Atomic(uint64_t) takes;             /* spans taken */
+} um_module_count;
+
+extern UM_HIDDEN um_module_count um_module_counts[UM_MODULES];
+
 /* Per size class and thread; written by the owner at slow-path events only. */
 typedef struct um_class_stats {
     uint64_t allocs;  /* blocks handed out */

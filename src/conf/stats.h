@@ -17,6 +17,10 @@ typedef struct um_counter_values {
 #undef X
 } um_counter_values;
 
+typedef struct um_module_row {
+    uint64_t bytes, peak_bytes, takes;
+} um_module_row;
+
 typedef struct um_class_row {
     uint32_t block_bytes;
     uint64_t allocs, frees; /* blocks handed out and come back; in a child of fork since the fork */
@@ -67,6 +71,7 @@ typedef struct um_snapshot {
     int32_t measure_error;   /* errno of what the kernel refused to tell */
     uint64_t measured_pages; /* that were looked at; those not in memory too */
     uint64_t measured_of;    /* pages they stand for */
+    um_module_row modules[UM_MODULES];
     uint32_t class_count;
     um_class_row classes[UM_STATS_CLASSES_MAX];
     uint32_t node_count;

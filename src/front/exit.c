@@ -90,6 +90,8 @@ static void subtract(um_snapshot *s, const um_snapshot *b) {
         r->refills -= um_min(r->refills, o->refills);
         r->flushes -= um_min(r->flushes, o->flushes);
     }
+    for (unsigned m = 0; m < UM_MODULES; m++)
+        s->modules[m].takes -= b->modules[m].takes;
     s->mmap_calls -= b->mmap_calls;
     s->munmap_calls -= b->munmap_calls;
     s->mremap_calls -= b->mremap_calls;

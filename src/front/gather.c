@@ -147,6 +147,16 @@ static void add_node(um_snapshot *out, unsigned node) {
     out->peak += sp.peak;
 }
 
+static void add_modules(um_snapshot *out) {
+    for (unsigned m = 0; m < UM_MODULES; m++) {
+        const um_module_count *c = &um_module_counts[m];
+        out->modules[m].bytes =
+            atomic_load_explicit(&c->bytes, memory_order_relaxed); /* counters, all three */
+        out->modules[m].peak_bytes = atomic_load_explicit(&c->peak_bytes, memory_order_relaxed);
+        out->modules[m].takes = atomic_load_explicit(&c->takes, memory_order_relaxed);
+    }
+}
+
 void um_gather(um_snapshot *out) {
     *out = (um_snapshot){.class_count = UM_CLASSES};
     if (!um_space_window.table) /* nothing was ever allocated */
@@ -175,6 +185,7 @@ void um_gather(um_snapshot *out) {
     um_theap_each(add_heap, out); /* after the slabs: takes what is cached off what seems in use */
     if (um_hard_level)
         um_hard_add_stats(out);
+    add_modules(out);
     for (unsigned c = 0; c < UM_CLASSES; c++) /* what is in use was handed out, and so was what came back */
         out->classes[c].allocs = out->classes[c].live + out->classes[c].frees;
     out->mapped += out->metadata;

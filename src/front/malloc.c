@@ -122,6 +122,8 @@ static UM_COLD _Noreturn void bad_pointer(const void *p, const um_span *s, const
         um_fatal(what, p, s->block_bytes, "not the start of a block");
     case UM_SPAN_LARGE:
         um_fatal(what, p, s->bytes, "not the start of the block");
+    case UM_SPAN_EXT:
+        um_fatal(what, p, 0, "it belongs to an arena, a pool or the like");
     default:
         um_fatal(what, p, 0, "no block starts here");
     }

@@ -93,6 +93,11 @@ static void text_gauges(um_text *t, const um_snapshot *s) {
         text_label(t, "hugetlb fallbacks");
         text_count(t, "", s->counters.hugetlb_fallbacks, "\n");
     }
+#define X(id, help)                                                                                          \
+    if (s->modules[UM_MODULE_##id].takes)                                                                    \
+        text_bytes_row(t, "in " #id, s->modules[UM_MODULE_##id].bytes, "of it in spans of " help);
+    UM_MODULE_TABLE(X)
+#undef X
     if (s->kernel_resident)
         text_bytes_row(t, "process RSS", s->kernel_resident, "the whole process, as the kernel counts");
     um_text_str(t, "  ");
@@ -355,6 +360,24 @@ static void json_activity(um_text *t, const um_snapshot *s) {
     um_text_str(t, "\n  }");
 }
 
+static void json_modules(um_text *t, const um_snapshot *s) {
+    const char *lead = "\n    \"";
+    um_text_str(t, ",\n  \"modules\": {");
+#define X(id, help)                                                                                          \
+    if (s->modules[UM_MODULE_##id].takes) {                                                                  \
+        um_text_str(t, lead);                                                                                \
+        um_text_str(t, #id "\": {");                                                                         \
+        json_u64(t, "", "bytes", s->modules[UM_MODULE_##id].bytes);                                          \
+        json_u64(t, ", ", "peak_bytes", s->modules[UM_MODULE_##id].peak_bytes);                              \
+        json_u64(t, ", ", "spans_taken", s->modules[UM_MODULE_##id].takes);                                  \
+        um_text_char(t, '}');                                                                                \
+        lead = ",\n    \"";                                                                                  \
+    }
+    UM_MODULE_TABLE(X)
+#undef X
+    um_text_str(t, "}");
+}
+
 static void json_classes(um_text *t, const um_snapshot *s) {
     const char *lead = "\n    {";
     um_text_str(t, ",\n  \"classes\": [");
@@ -430,6 +453,7 @@ void um_report_json(um_text *t, const um_snapshot *s) {
     json_gauges(t, s);
     json_activity(t, s);
     json_classes(t, s);
+    json_modules(t, s);
     json_nodes(t, s);
     json_placement(t, s);
     um_text_str(t, ",\n  \"options\": {\n");

@@ -21,6 +21,7 @@ typedef enum um_span_kind {
     UM_SPAN_LARGE,      /* one block */
     UM_SPAN_CACHED,     /* a large span that a thread keeps for reuse */
     UM_SPAN_META,       /* the allocator's own records */
+    UM_SPAN_EXT,        /* of a module of ext: class_id tells which, bytes how long */
     UM_SPAN_HARD,       /* of the hardened allocator, as all that follow: a slab */
     UM_SPAN_HARD_LARGE, /* one block between pages without access */
     UM_SPAN_HARD_FREED, /* such a one, freed */

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""The built library as the dynamic linker sees it: the exported names equal exports.golden, it needs libc only, it has
+"""The built library as the dynamic linker sees it: the exported names of the malloc family equal
+exports.golden, those beginning with um_ are what the public headers declare, it needs libc only, it has
 its SONAME, its static TLS leaves room for a dlopen (640 bytes), it binds at load, and no stack or text is made writable
 code. Usage: check_exports.py LIBRARY
 """
@@ -20,6 +21,16 @@ def output(*command):
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
+def declared():
+    """The functions and objects that the public headers say the library exports."""
+    names = set()
+    for header in tree.files(suffixes=(".h",), under=("include/",)):
+        text = re.sub(r"/\*.*?\*/|^\s*#.*?(?<!\\)$", "", tree.read(tree.ROOT, header), flags=re.S | re.M)
+        for declaration in re.findall(r"\bUM_API\b([^;{]*)", text):
+            names.update(re.findall(r"\b(um_\w+)\s*(?:\(|$)", declaration)[:1])
+    return names
+
+
 def exported(library):
     return {line.split()[-1] for line in output("nm", "-D", "--defined-only", library).splitlines() if line}
 
@@ -35,7 +46,7 @@ def tls_bytes(program_headers):
 def main(library):
     findings = []
     with open(GOLDEN, encoding="ascii") as f:
-        golden = set(f.read().split())
+        golden = set(f.read().split()) | declared()
     names = exported(library)
     findings += [f"not exported: {name}" for name in sorted(golden - names)]
     findings += [f"exported without leave: {name}" for name in sorted(names - golden)]

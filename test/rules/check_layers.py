@@ -10,7 +10,7 @@ import tempfile
 
 import tree
 
-LAYERS = ["base", "os", "conf", "space", "slab", "hard", "heap", "front"]
+LAYERS = ["base", "os", "conf", "space", "slab", "hard", "heap", "front", "ext"]
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.M)
 KERNEL_HEADERS = {"sys/mman.h", "sys/syscall.h", "linux/futex.h", "sys/auxv.h"}
 

@@ -95,6 +95,8 @@ static const char *skip_string(const char *p) {
 static const char *skip_object(const char *p) {
     const char *keys[100];
     size_t lengths[100], count = 0;
+    if (*blanks(p + 1) == '}')
+        return blanks(p + 1) + 1;
     for (;;) {
         p = blanks(p + 1);
         const char *end = skip_string(p);
