@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """What `meson install` leaves is usable: a program built with the flags of pkg-config, shared and static, allocates
-from umalloc, as its report at exit shows; the same program without it prints no report.
+from umalloc, as its report at exit shows; the same program without it prints no report. With no other flags a program finds
+every public header.
 Usage: check_install.py BUILD_FOLDER
 """
 
@@ -45,16 +46,27 @@ int main() {
 """
 
 
+HEADERS = "include/umalloc"
+
+
 def build(compiler, source, out, flags):
     subprocess.run(compiler.split() + ["-o", out, source] + flags, check=True)
 
 
-def pkg_config(libdir, destination):
+def pkg_config(libdir, destination, *what):
     """The flags for a program, pointing to where the files are now."""
     environment = dict(os.environ, PKG_CONFIG_PATH=libdir + "/pkgconfig", PKG_CONFIG_SYSROOT_DIR=destination)
-    done = subprocess.run(["pkg-config", "--cflags", "--libs", "umalloc"], check=True, capture_output=True, text=True,
-                          env=environment)
+    done = subprocess.run(["pkg-config", *what, "umalloc"], check=True, capture_output=True, text=True, env=environment)
     return done.stdout.split()
+
+
+def write_sources(work, headers):
+    """The programs alone, and with every public header before them."""
+    for language, suffix, text in (("c", ".h", PROGRAM), ("cc", ("pp", ".h"), CXX_PROGRAM)):
+        includes = [f"#include <umalloc/{name}>\n" for name in headers if name.endswith(suffix)]
+        for name, before in (("plain", []), ("program", includes)):
+            with open(f"{work}/{name}.{language}", "w", encoding="ascii") as f:
+                f.write("".join(before) + text)
 
 
 def run(program, library_folder):
@@ -70,23 +82,26 @@ def main(build_folder):
         subprocess.run(["meson", "install", "-C", build_folder, "--no-rebuild", "--quiet", "--destdir", work], check=True)
         archive = glob.glob(work + "/**/libumalloc.a", recursive=True)[0]
         libdir = os.path.dirname(archive)
-        sources = {"c": PROGRAM, "cc": CXX_PROGRAM}
-        for suffix, text in sources.items():
-            with open(f"{work}/program.{suffix}", "w", encoding="ascii") as f:
-                f.write(text)
-        shared = pkg_config(libdir, work)
+        shared = pkg_config(libdir, work, "--cflags", "--libs")
+        static = pkg_config(libdir, work, "--cflags") + [archive]
+        folder = glob.glob(f"{work}/**/{HEADERS}", recursive=True)[0]
+        headers = sorted(os.listdir(folder))
+        wanted = [os.path.relpath(name, HEADERS) for name in tree.files(under=(HEADERS + "/",))]
+        if headers != wanted:
+            findings.append(f"installed are the headers {headers}, wanted {wanted}")
+        write_sources(work, headers)
         cc, cxx = os.environ.get("CC", "cc"), os.environ.get("CXX", "c++")
         cases = [
-            ("C, plain", cc, "c", [], False),
-            ("C, shared", cc, "c", shared, True),
-            ("C, archive", cc, "c", [archive], True),
-            ("C, static program", cc, "c", ["-static", archive], True),
-            ("C++, shared", cxx, "cc", shared, True),
-            ("C++, archive", cxx, "cc", [archive], True),
+            ("C, plain", cc, "plain.c", [], False),
+            ("C, shared", cc, "program.c", shared, True),
+            ("C, archive", cc, "program.c", static, True),
+            ("C, static program", cc, "program.c", ["-static"] + static, True),
+            ("C++, shared", cxx, "program.cc", shared, True),
+            ("C++, archive", cxx, "program.cc", static, True),
         ]
-        for name, compiler, suffix, extra, expected in cases:
+        for name, compiler, source, extra, expected in cases:
             program = os.path.join(work, name.replace(" ", "").replace(",", "-"))
-            build(compiler, f"{work}/program.{suffix}", program, extra)
+            build(compiler, f"{work}/{source}", program, extra)
             status, out, reported = run(program, libdir)
             if (status, out, reported) != (0, "alive\n", expected):
                 findings.append(f"{name}: status {status}, output {out!r}, report {reported}, wanted {expected}")
