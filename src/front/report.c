@@ -262,6 +262,10 @@ static void text_nodes(um_text *t, const um_snapshot *s) {
     text_count(t, "", c->numa_remote_spans, " spans from another node, ");
     text_count(t, "", c->numa_policy_errors, " regions left to first touch; ");
     text_count(t, "", c->numa_migrations, " heaps moved\n");
+    text_label(t, "on request");
+    text_count(t, "", c->numa_requests, " blocks and heaps moved, ");
+    um_text_bytes(t, c->numa_request_bytes);
+    um_text_char(t, '\n');
     text_label(t, "pages looked up");
     if (s->measure_error) {
         text_count(t, "none, error ", (uint64_t)s->measure_error, "\n");

@@ -290,6 +290,24 @@ UM_HIDDEN void um_theap_lock_all(void);
 UM_HIDDEN void um_theap_unlock_all(void);
 UM_HIDDEN void um_theap_child_after_fork(void);
 
+/* --- migrate.c: memory sent to a node on request --- */
+
+typedef struct um_migration {
+    size_t there_bytes, elsewhere_bytes; /* of the pages in memory: on the node now, and not */
+} um_migration;
+
+/* Moves whole pages to the node of that kernel id. EINVAL: no node with memory for us; ENOMEM: it is full;
+   EBUSY: some pages stayed, which a child of fork shares or somebody uses; ENOSYS and EPERM: not to be had.
+   What could be moved was, also on an error. */
+UM_HIDDEN int um_migrate_range(uintptr_t at, size_t bytes, unsigned node, um_migration *out);
+/* The same for an active span, whose memory the caller holds or owns a block of. */
+UM_HIDDEN int um_migrate_span(um_span *s, unsigned node, um_migration *out);
+/* The same for the slabs of the calling thread's heap, which then draws from that node until its thread is
+   seen elsewhere for a while. Large blocks are no heap's. */
+UM_HIDDEN int um_theap_migrate(um_theap *h, unsigned node, um_migration *out);
+/* A request was served. */
+UM_HIDDEN void um_migrate_count(const um_migration *done);
+
 /* --- large.c --- */
 
 /* NULL: out of memory. align is a power of two; *zeroed tells whether the block reads as zero. */

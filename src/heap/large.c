@@ -85,8 +85,8 @@ void um_large_free(um_theap *h, um_span *s) {
         h->large_frees++;
     else
         UM_COUNT_ADD(large_frees, 1);
-    if (!h || s->slots > CACHED_SLOTS_MAX || s->moved || s->cut || bytes > um_theap_cache_bytes / 2 ||
-        !is_near(s)) {
+    if (!h || s->slots > CACHED_SLOTS_MAX || s->moved || s->cut || um_span_migrated(s) ||
+        bytes > um_theap_cache_bytes / 2 || !is_near(s)) {
         um_space_free(s, s->bytes);
         if (h)
             um_theap_tick(h);

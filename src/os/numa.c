@@ -110,9 +110,9 @@ int um_os_page_nodes(uintptr_t at, size_t pages, int *node_of) {
     return err;
 }
 
-int um_os_move_pages(uintptr_t at, size_t pages, unsigned node, size_t *moved) {
+int um_os_move_pages(uintptr_t at, size_t pages, unsigned node, um_os_moved *out) {
     int to[PAGES_AT_ONCE], is[PAGES_AT_ONCE], err = 0;
-    *moved = 0;
+    *out = (um_os_moved){0, 0};
     for (unsigned i = 0; i < PAGES_AT_ONCE; i++)
         to[i] = (int)node;
     while (pages && !err) {
@@ -120,8 +120,10 @@ int um_os_move_pages(uintptr_t at, size_t pages, unsigned node, size_t *moved) {
         long ret = move_some(at, n, to, is);
         if (ret != 0) /* some stayed: then the kernel tells of none where it is */
             (void)move_some(at, n, NULL, is);
-        for (size_t i = 0; i < n; i++)
-            *moved += is[i] == to[i];
+        for (size_t i = 0; i < n; i++) {
+            out->there += is[i] == to[i];
+            out->elsewhere += is[i] >= 0 && is[i] != to[i];
+        }
         err = error_of(ret);
         at += n * um_os_page_bytes;
         pages -= n;

@@ -116,9 +116,13 @@ UM_HIDDEN int um_os_populate(uintptr_t at, size_t bytes);
 UM_HIDDEN int um_os_page_nodes(uintptr_t at, size_t pages, int *node_of);
 /* The same for pages here and there. */
 UM_HIDDEN int um_os_nodes_of(const uintptr_t *at, size_t pages, int *node_of);
-/* Moves pages; `moved` is how many of them lie on `node` then, also where it stops with an error (ENOMEM: the
-   node is full). Pages never touched do not count and are no error. */
-UM_HIDDEN int um_os_move_pages(uintptr_t at, size_t pages, unsigned node, size_t *moved);
+typedef struct um_os_moved {
+    size_t there, elsewhere; /* pages */
+} um_os_moved;
+/* Moves pages; `out` tells where those that were looked at lie then, also where it stops with an error
+   (ENOMEM: the node is full). Pages never touched do not count and are no error, nor are those that stay
+   because somebody is using them just now: trying again may help. */
+UM_HIDDEN int um_os_move_pages(uintptr_t at, size_t pages, unsigned node, um_os_moved *out);
 
 /* Refusals of um_os_policy since the start, by errno; relaxed counters, read by the report. */
 #define UM_POLICY_ERRNOS(X) X(EPERM) X(ENOSYS) X(EINVAL) X(ENOMEM) X(EIO) X(EFAULT)

@@ -156,6 +156,13 @@ unsigned um_place_look(void) {
     return place;
 }
 
+unsigned um_place_of(unsigned id) {
+    for (unsigned i = 0; (um_place.homing || um_place.turns) && i < um_place.count; i++)
+        if (um_place.id[i] == id)
+            return i;
+    return UM_NODES_MAX;
+}
+
 unsigned um_place_next(uint32_t *turn) {
     uint32_t t = (*turn)++ % turns_of_a_round;
     unsigned i = 0;

@@ -38,6 +38,9 @@ UM_HIDDEN unsigned um_place_look(void);
 UM_INLINE unsigned um_place_here(void) {
     return um_place.homing ? um_place_look() : 0;
 }
+/* The place whose memory belongs on the node with kernel id `id` (any value), and nowhere else; UM_NODES_MAX:
+   no such. */
+UM_HIDDEN unsigned um_place_of(unsigned id);
 /* The place whose turn it is; *turn is the caller's own. */
 UM_HIDDEN unsigned um_place_next(uint32_t *turn);
 /* The k-th choice for who wants `place`, or UM_NODES_MAX: there is none. The first is the place itself. */

@@ -430,6 +430,7 @@ static um_span *alloc_from(um_space *sp, size_t slots, size_t align, bool *zeroe
     s->moved = 0;
     s->full = 0;
     s->cut = 0;
+    um_span_set_migrated(s, false);
     if (zeroed)
         *zeroed = zero;
     if (um_likely(!um_place.strict) || !zero ||
@@ -474,7 +475,7 @@ void um_space_free(um_span *s, size_t dirty_bytes) {
     um_space_read_clock();
     if (s->moved)
         state = um_space_map_anew(sp, s);
-    else if (um_space_sparse(dirty_bytes, slots) &&
+    else if ((um_span_migrated(s) || um_space_sparse(dirty_bytes, slots)) &&
              um_space_purge_part(um_span_start(s), slots << UM_SLOT_SHIFT) == 0)
         state = UM_CLEAN;
     um_lock_take(&sp->lock);
@@ -556,6 +557,7 @@ void um_space_shrink(um_span *s, size_t new_slots) {
     um_lock_drop(&sp->lock);
     tail->node = s->node;
     tail->moved = s->moved;
+    um_span_set_migrated(tail, um_span_migrated(s));
     tail->full = 0;
     um_space_free(tail, (size_t)slots << UM_SLOT_SHIFT);
 }
@@ -571,6 +573,7 @@ um_span *um_space_move(um_span *s, size_t new_slots, size_t used_bytes) {
     t->full = 0;
     t->cut = 0;
     t->moved = 1;
+    um_span_set_migrated(t, false); /* it is mapped anew when it is freed */
     if (um_os_move(from, used_bytes, (uintptr_t)um_span_start(t)) != 0) {
         /* As moved: kernels unmap the target before they find that the source will not do. */
         um_space_free(t, 0);

@@ -112,13 +112,15 @@ typedef struct um_span {
         struct um_span *pending_next; /* slab: written by the holder of its PENDING token */
         void *hard; /* hardened: its record of the slab, or the large block; see hard/internal.h */
     };
-    uint32_t block_bytes;  /* slab: const while a slab */
-    uint32_t reciprocal;   /* slab: 2^32 / block_bytes, rounded up; const while a slab */
-    uint8_t class_id;      /* slab: const while a slab */
-    _Atomic(uint8_t) kind; /* um_span_kind. Relaxed: read with a pointer to a block, which orders it */
-    uint8_t node;          /* const after the slot was opened */
-    uint8_t transit;       /* slab: blocks a remote thread may batch */
-    uint8_t kept;          /* free and dirty: not to be purged by age, so on the list of these instead */
+    uint32_t block_bytes;      /* slab: const while a slab */
+    uint32_t reciprocal;       /* slab: 2^32 / block_bytes, rounded up; const while a slab */
+    uint8_t class_id;          /* slab: const while a slab */
+    _Atomic(uint8_t) kind;     /* um_span_kind. Relaxed: read with a pointer to a block, which orders it */
+    uint8_t node;              /* const after the slot was opened */
+    uint8_t transit;           /* slab: blocks a remote thread may batch */
+    uint8_t kept;              /* free and dirty: not to be purged by age, so on the list of these instead */
+    _Atomic(uint8_t) migrated; /* active: its pages were sent to another node, so they do not stay for reuse.
+                                  Relaxed: who frees the span got its last block from whoever set it */
     uint8_t seam; /* of each slot, whatever it is: a mapping of the kernel's may begin here (gather.c) */
     size_t bytes; /* large: usable bytes; free: bytes that may be in memory; slab: such bytes from an earlier
                      use */
@@ -198,6 +200,14 @@ UM_INLINE void um_home_set(const um_span *s, um_home *m) {
 
 UM_INLINE um_span_kind um_span_kind_of(const um_span *s) {
     return (um_span_kind)atomic_load_explicit(&s->kind, memory_order_relaxed);
+}
+
+UM_INLINE bool um_span_migrated(const um_span *s) {
+    return atomic_load_explicit(&s->migrated, memory_order_relaxed);
+}
+
+UM_INLINE void um_span_set_migrated(um_span *s, bool yes) {
+    atomic_store_explicit(&s->migrated, yes, memory_order_relaxed);
 }
 
 UM_INLINE void um_span_set_kind(um_span *s, um_span_kind k) {

@@ -41,8 +41,8 @@
     X(um_os_populate, int, (uintptr_t a, size_t n), (a, n), +)                                               \
     X(um_os_page_nodes, int, (uintptr_t a, size_t pages, int *node_of), (a, pages, node_of), +)              \
     X(um_os_nodes_of, int, (const uintptr_t *a, size_t pages, int *node_of), (a, pages, node_of), +)         \
-    X(um_os_move_pages, int, (uintptr_t a, size_t pages, unsigned node, size_t *moved),                      \
-      (a, pages, node, moved), +)
+    X(um_os_move_pages, int, (uintptr_t a, size_t pages, unsigned node, um_os_moved *out),                   \
+      (a, pages, node, out), +)
 
 enum os_fault_point {
 #define X(name, type, parameters, arguments, sign) OS_FAULT_AT_##name,

@@ -66,6 +66,8 @@ static um_snapshot sample(void) {
     s.counters.numa_remote_spans = 6;
     s.counters.numa_policy_errors = 3;
     s.counters.numa_migrations = 8;
+    s.counters.numa_requests = 5;
+    s.counters.numa_request_bytes = 3u << 20;
     s.counters.huge_wanted_bytes = 8u << 20;
     s.counters.hugetlb_fallbacks = 4;
     s.huge_bytes = 6u << 20;
@@ -271,7 +273,8 @@ Test(report, text_for_people) {
         "\nnodes\n  with memory       4\n",
         "\n  policy            prefer, but pages go where they are touched first: error 38\n",
         "\n  policy calls      9, EPERM 2, other errors 1\n",
-        "\n  fallbacks         6 spans from another node, 3 regions left to first touch; 8 heaps moved\n",
+        "\n  fallbacks         6 spans from another node, 3 regions left to first touch; 8 heaps moved\n"
+        "  on request        5 blocks and heaps moved, 3.0 MiB\n",
         "\n  pages looked up   100 of 300, for the last three columns\n",
         "\noptions\n  UMALLOC_STATS           default      off\n",
     };
