@@ -17,7 +17,7 @@ GAUGES = ["allocated", "active", "resident", "mapped", "retained", "metadata"]
 TOP = {
     "schema_version", "program", "pid", "gauges", "dirty", "peak", "kernel_resident", "threads", "fragmentation",
     "thread_cache_hit_rate", "remote_batch_mean", "small", "large", "system_calls", "counters", "classes", "nodes",
-    "placement", "huge_pages", "options",
+    "placement", "huge_pages", "modules", "options",
 }
 CLASS_KEYS = ["block_bytes", "allocs", "frees", "live", "slabs", "slab_bytes", "waste_bytes", "refills", "flushes"]
 
