@@ -1,15 +1,16 @@
-"""What is counted instead of timed, as kept in bench/results: exact counts (bench/counts.py), scaling (bench/scaling.py) and
-where memory lies (bench/numa.py).
+"""What is kept in bench/results beside the suite: exact counts (bench/counts.py), scaling (bench/scaling.py), where memory
+lies (bench/numa.py) and times of the -lumalloc API (bench/ext.py).
 
 For the generated pages: counts_text(rows) is Markdown of the counts, scaling_text(rows) of the scaling, numa_text(rows) of the
-places, and scaling_series(rows) what a plot of the scaling shows. Rows are those of read(newest(folder, "counts", "scaling" or
-"numa")).
+places, ext_text(rows) of the times, and scaling_series(rows) what a plot of the scaling shows. Rows are those of
+read(newest(folder, "counts", "scaling", "numa" or "ext")).
 """
 import csv
 import glob
 import os
 
-from results import head
+from allocators import SUBJECT
+from results import head, spread
 from tables import table
 
 # ns of a transfer of a cache line: between cores that share a cache, across one die or mesh, between dies. docs/scaling.md
@@ -141,3 +142,34 @@ def numa_text(rows):
     return "\n".join(f"Transparent huge pages {setting}:\n\n" + table(
         ["pattern", "sizes", *names], [[*case, *(percents(by[name]) if name in by else "-" for name in names)]
                                        for case, by in cases.items()]) for setting, cases in found.items())
+
+
+# --- the -lumalloc API: rows (family, case, backend, round, ns) ---
+
+def ratio_text(times, base):
+    """Median of the rounds' ratios, and their quartiles where they are not the same two digits."""
+    of = spread([time / base[number] for number, time in times.items()])
+    low, median, high = (number(value) if value < 10 else f"{value:.0f}" for value in (of.low, of.median, of.high))
+    return median if low == high else f"{median} ({low}-{high})"
+
+
+def ext_line(case, by, names):
+    """The family's ns, then how many times as long the others take."""
+    base = by.get(SUBJECT, {})
+    shown = [number(spread(list(base.values())).median) if base else "-"]
+    for name in names:
+        shown.append(ratio_text(by[name], base) if name in by and base else "-")
+    return [case, *shown]
+
+
+def ext_text(rows):
+    """A table a family: a line a case."""
+    found = {}
+    for family, case, name, turn, ns in rows:
+        found.setdefault(family, {}).setdefault(case, {}).setdefault(name, {})[int(turn)] = ns
+    texts = []
+    for family, cases in found.items():
+        names = [name for name in dict.fromkeys(name for by in cases.values() for name in by) if name != SUBJECT]
+        lines = [ext_line(case, by, names) for case, by in cases.items()]
+        texts.append(f"### {family}\n\n" + table(["case", f"{SUBJECT}, ns", *names], lines))
+    return "\n".join(texts)

@@ -1,5 +1,5 @@
-"""The generated parts of docs/performance.md, docs/scaling.md, docs/numa.md and README.md: what stands between the markers `<!-- measured: begin` and
-`<!-- measured: end -->`, made from the newest rows in bench/results. What stands around them is written by hand.
+"""The generated parts of docs/performance.md, docs/ext-performance.md, docs/scaling.md, docs/numa.md and README.md: what stands
+between the markers `<!-- measured: begin` and `<!-- measured: end -->`, made from the newest rows in bench/results. What stands around them is written by hand.
 """
 import os
 import re
@@ -11,7 +11,8 @@ from case import GROUPS
 from pictures import PREDICTED, pictures
 from summary import Summary
 
-PAGE, README, SCALING, NUMA = "docs/performance.md", "README.md", "docs/scaling.md", "docs/numa.md"
+PAGE, README, SCALING, NUMA, EXT = ("docs/performance.md", "README.md", "docs/scaling.md", "docs/numa.md",
+                                    "docs/ext-performance.md")
 PLOTS = "docs/plots"
 RESULTS = "bench/results"
 MARKED = re.compile(r"(<!-- measured: begin[^>]*-->\n).*?(<!-- measured: end -->)", re.S)
@@ -63,6 +64,12 @@ def counted_part(root, stem, make):
     return f"Counted: {whose}; {about['compiler']}. Raw rows: [{os.path.basename(path)}](../{RESULTS}/{os.path.basename(path)}).\n\n" + make(rows)
 
 
+def ext_part(rows):
+    """The part of docs/ext-performance.md."""
+    rounds = len({turn for *_, turn, _ in rows})
+    return f"Medians of {rounds} rounds; in brackets the quartiles, where they differ.\n\n{counted.ext_text(rows)}"
+
+
 def scaling_part(rows):
     """The part of docs/scaling.md: its picture, then what it shows."""
     return f"![Operations a second as cores grow, from counts](plots/{PREDICTED}.svg)\n\n" + counted.scaling_text(rows)
@@ -88,7 +95,8 @@ def renew(text, part):
 def render(root):
     """{file: text} of the pages as they should be; without any rows for a page there is nothing to generate."""
     run = newest_run(root)
-    parts = {SCALING: counted_part(root, "scaling", scaling_part), NUMA: counted_part(root, "numa", counted.numa_text)}
+    parts = {SCALING: counted_part(root, "scaling", scaling_part), NUMA: counted_part(root, "numa", counted.numa_text),
+             EXT: counted_part(root, "ext", ext_part)}
     parts = {name: part for name, part in parts.items() if part}
     if run is not None:
         summary = Summary(run)
