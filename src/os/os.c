@@ -27,6 +27,9 @@
 #ifndef MAP_FIXED_NOREPLACE
 #define MAP_FIXED_NOREPLACE 0x100000
 #endif
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
 
 size_t um_os_page_bytes;
 bool um_os_space_limited;
@@ -185,6 +188,18 @@ void um_os_hugepage(uintptr_t at, size_t bytes, bool want) {
     UM_OS_COUNT(madvise_calls);
     (void)kernel(SYS_madvise, (long)at, (long)bytes, want ? MADV_HUGEPAGE : MADV_NOHUGEPAGE, 0, 0,
                  0); /* advice */
+}
+
+int um_os_collapse(uintptr_t at, size_t bytes) {
+    UM_OS_COUNT(madvise_calls);
+    return error_of(kernel(SYS_madvise, (long)at, (long)bytes, MADV_COLLAPSE, 0, 0, 0));
+}
+
+uint64_t um_os_now_ns(void) {
+    struct timespec ts = {0, 0};
+    if (clock_gettime(CLOCK_MONOTONIC, &ts) != 0)
+        return 0;
+    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
 uint64_t um_os_now_ms(void) {

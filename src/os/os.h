@@ -54,7 +54,12 @@ UM_HIDDEN int um_os_move(uintptr_t from, size_t bytes, uintptr_t to);
 UM_HIDDEN int um_os_pull(uintptr_t from, size_t bytes, uintptr_t to);
 /* Advice only: failure is harmless. */
 UM_HIDDEN void um_os_hugepage(uintptr_t at, size_t bytes, bool want);
+/* Makes one huge page of the small ones there, contents kept. EINVAL: the kernel cannot (before Linux 6.1),
+   or the range is exempted; else a lack of memory. */
+UM_HIDDEN int um_os_collapse(uintptr_t at, size_t bytes);
 
+/* Monotonic nanoseconds; 0 where there is no clock. */
+UM_HIDDEN uint64_t um_os_now_ns(void);
 /* Monotonic milliseconds (coarse, some ms), never 0. */
 UM_HIDDEN uint64_t um_os_now_ms(void);
 UM_HIDDEN uint32_t um_os_pid(void);

@@ -5,6 +5,7 @@
    Small heaps are left alone. Larger steps gained nothing more. */
 #include "space/fresh.h"
 #include "os/numa.h"
+#include "os/os.h"
 #include "space/internal.h"
 
 #include <errno.h>
@@ -21,7 +22,9 @@ bool um_fresh_wanted_locked(const um_space *sp, const um_span *s) {
            !atomic_load_explicit(&unknown, memory_order_relaxed); /* hint */
 }
 
-void um_fresh_fill(const um_span *s) {
+uint64_t um_fresh_fill(const um_span *s) {
+    uint64_t began = um_os_now_ns();
     if (um_os_populate((uintptr_t)um_span_start(s), UM_SLOT_BYTES) == EINVAL)
         atomic_store_explicit(&unknown, true, memory_order_relaxed); /* hint */
+    return um_os_now_ns() - began;
 }

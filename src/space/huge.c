@@ -8,19 +8,37 @@
    worth;
    - any other huge page that is broken up is marked (MADV_NOHUGEPAGE) until it is that full again;
    - marks split mappings, so they are few: beyond MARKS_MAX in all spaces the space's runs are exempted as a
-     whole, until the space must grow although it is full. Huge pages that are whole stay so under either. */
+     whole, until the space must grow although it is full. Huge pages that are whole stay so under either.
+
+   A huge page is worth having if it comes cheap. Where a hypervisor has taken free memory back (free page
+   reporting takes it in just these pieces), the first touch of one costs many times the 512 faults that it
+   saves, while small pages come from memory that is at hand. So the first huge page of what is opened is
+   touched here, and timed, as are those that slabs are cut from. If one is dear, the heap goes on with small
+   ones until it has doubled. A heap of HUGE_SURE gets them at any price: it will live. The small pages that
+   it has by then are made huge bit by bit as it grows further. */
 #include "space/huge.h"
 #include "conf/counters.h"
 #include "os/os.h"
 #include "space/internal.h"
+#include "space/place.h"
+
+#include <errno.h>
 
 #define HUGE_FROM     (32 * UM_MIB)  /* of slabs cut to their end: such memory is in use for sure */
 #define HUGE_FROM_ALL (512 * UM_MIB) /* with spans of several slots, which may be touched in part only */
+#define HUGE_SURE     (320 * UM_MIB) /* of slabs cut to their end: whatever the price */
+#define DEAR          2u             /* times what the small pages of its size would cost */
+#define DEAR_NS_MIN   100000u        /* no huge page that takes less is looked at: it costs no lock */
+#define CATCH_UP      4u             /* slots taken for each huge page made of small ones: 8 times as fast */
 #define FULL_SLOTS    (UM_HUGE_SLOTS - UM_HUGE_SLOTS / 16)
 #define CHOICES       16 /* looked at where it matters which page a span is in */
 
 static uintptr_t address(size_t slot) {
     return um_space_window.base + (slot << UM_SLOT_SHIFT);
+}
+
+static size_t page_of(size_t slot) {
+    return slot / UM_HUGE_SLOTS;
 }
 
 static void advise(size_t first, size_t slots, bool want) {
@@ -29,10 +47,14 @@ static void advise(size_t first, size_t slots, bool want) {
     um_os_hugepage(address(first), slots << UM_SLOT_SHIFT, want);
 }
 
+static size_t full_bytes(const um_space *sp) {
+    return atomic_load_explicit(&sp->full_slots, memory_order_relaxed) << UM_SLOT_SHIFT; /* hint */
+}
+
 /* Blocks of several slots are stacks, tables and buffers that may hardly be touched: they count as in use,
    and get huge pages, where what is surely in use is more than they are, or where all is large. */
 static bool enough_locked(const um_space *sp, size_t fresh_slots) {
-    size_t full = atomic_load_explicit(&sp->full_slots, memory_order_relaxed) << UM_SLOT_SHIFT; /* hint */
+    size_t full = full_bytes(sp);
     size_t runs = sp->run_slots << UM_SLOT_SHIFT;
     bool for_one = fresh_slots > um_max(sp->opened_slots / 4, 2 * UM_HUGE_SLOTS); /* more than a step */
     if (full + runs >= HUGE_FROM_ALL)
@@ -66,10 +88,86 @@ static void reconsider_locked(um_space *sp) {
         }
 }
 
+static void give_up_locked(um_huge *h) {
+    h->marks = 0;
+    for (um_huge_run *r = h->run; r < h->run + h->runs; r++)
+        if (r->huge) {
+            advise(r->first, r->end - r->first, false);
+            r->huge = false;
+            r->gave_up = true;
+        }
+}
+
+/* Nanoseconds to put fresh slots into place; 0: the kernel cannot be asked to. */
+static uint64_t price(size_t slot, size_t slots) {
+    uint64_t began = um_os_now_ns();
+    return um_os_populate(address(slot), slots << UM_SLOT_SHIFT) == 0 ? um_os_now_ns() - began : 0;
+}
+
+static bool is_dear(const um_huge *h, uint64_t ns) {
+    return h->small_ns && ns > DEAR * h->small_ns * UM_HUGE_SLOTS;
+}
+
+static size_t heap_bytes(const um_space *sp) {
+    return full_bytes(sp) + (sp->run_slots << UM_SLOT_SHIFT);
+}
+
+static void go_without_locked(um_space *sp) {
+    sp->huge.dear_until = 2 * heap_bytes(sp);
+    sp->huge.went_without = true;
+}
+
+/* Whether huge pages come cheap, in fresh memory that begins with a whole one. */
+static bool cheap_locked(um_space *sp, size_t first, size_t slots) {
+    um_huge *h = &sp->huge;
+    if (heap_bytes(sp) < h->dear_until)
+        return false;
+    if (slots < 2 * UM_HUGE_SLOTS || first % UM_HUGE_SLOTS || um_place.strict || um_space_setting.lock)
+        return true;    /* nothing to look at, or no choice */
+    if (!h->small_ns) { /* of two, for one of them may have been interrupted */
+        um_os_hugepage(address(first), UM_HUGE_SLOTS << UM_SLOT_SHIFT, false);
+        h->small_ns = um_min(price(first, 1), price(first + 1, 1));
+        first += UM_HUGE_SLOTS;
+    }
+    um_os_hugepage(address(first), UM_HUGE_SLOTS << UM_SLOT_SHIFT, true);
+    if (!is_dear(h, price(first, UM_HUGE_SLOTS)))
+        return true;
+    go_without_locked(sp);
+    return false;
+}
+
+/* What was opened while huge pages were dear is to have them after all. */
+static void want_all_locked(um_space *sp) {
+    um_huge *h = &sp->huge;
+    for (um_huge_run *r = h->run; r < h->run + h->runs; r++)
+        if (!r->huge && !r->pool) {
+            advise(r->first, r->end - r->first, true);
+            r->huge = true;
+            r->gave_up = false;
+        }
+    h->behind = true;
+    h->behind_page = page_of(sp->first_slot + UM_HUGE_SLOTS - 1);
+    h->went_without = false;
+}
+
+/* What is opened now gets huge pages. */
+static bool choose_locked(um_space *sp, size_t first, size_t slots) {
+    um_huge *h = &sp->huge;
+    if (!wanted_locked(sp, slots))
+        return false;
+    if (um_space_setting.hugepages != UM_SPACE_HUGE_AUTO)
+        return true;
+    if (full_bytes(sp) < HUGE_SURE)
+        return cheap_locked(sp, first, slots);
+    if (h->went_without)
+        want_all_locked(sp);
+    return true;
+}
+
 void um_huge_opened_locked(um_space *sp, size_t first, size_t slots, bool pool) {
     um_huge *h = &sp->huge;
     um_huge_run *last = h->runs ? &h->run[h->runs - 1] : NULL;
-    bool huge = !pool && wanted_locked(sp, slots), pinned = um_space_setting.lock;
+    bool huge = !pool && choose_locked(sp, first, slots), pinned = um_space_setting.lock;
     if (huge)
         reconsider_locked(sp);
     if (last && last->end == first && last->pool == pool &&
@@ -109,10 +207,6 @@ size_t um_huge_align(const um_space *sp, size_t slots, size_t align) {
     return any && slots >= UM_HUGE_SLOTS ? um_max(align, UM_HUGE_SLOTS) : align;
 }
 
-static size_t page_of(size_t slot) {
-    return slot / UM_HUGE_SLOTS;
-}
-
 /* The first span that begins in a huge page, or ends there if it is free; NULL: the page is inside of one. */
 static um_span *first_span(size_t page) {
     um_span *s = um_space_window.table + page * UM_HUGE_SLOTS, *end = s + UM_HUGE_SLOTS;
@@ -134,6 +228,47 @@ static size_t used_slots(size_t page) {
         s += s->slots;
     }
     return used;
+}
+
+/* Slabs cut to their end, all of them: nothing grows by what is collapsed. */
+static bool all_touched(size_t first) {
+    for (const um_span *s = um_space_window.table + first; s < um_space_window.table + first + UM_HUGE_SLOTS;
+         s++)
+        if (um_span_kind_of(s) != UM_SPAN_SLAB || !s->full)
+            return false;
+    return true;
+}
+
+uintptr_t um_huge_behind_locked(um_space *sp, const um_span *s) {
+    um_huge *h = &sp->huge;
+    if (um_likely(!h->behind) || s->slots != 1 || ++h->turns % CATCH_UP != 0)
+        return 0;
+    for (size_t end = page_of(sp->open_slot); h->behind_page < end; h->behind_page++) {
+        size_t first = h->behind_page * UM_HUGE_SLOTS;
+        const um_huge_run *r = um_huge_run_of(h, first);
+        if (r && r->huge && first + UM_HUGE_SLOTS <= r->end && all_touched(first)) {
+            h->behind_page++;
+            return address(first);
+        }
+    }
+    h->behind = false;
+    return 0;
+}
+
+void um_huge_catch_up(uintptr_t at) {
+    (void)um_os_collapse(at, UM_HUGE_SLOTS << UM_SLOT_SHIFT); /* one that could not be had is not missed */
+}
+
+void um_huge_paid(um_space *sp, uint64_t ns) {
+    if (um_likely(ns < DEAR_NS_MIN))
+        return;
+    um_lock_take(&sp->lock);
+    if (um_space_setting.hugepages == UM_SPACE_HUGE_AUTO && full_bytes(sp) < HUGE_SURE &&
+        is_dear(&sp->huge, ns)) {
+        go_without_locked(sp);
+        give_up_locked(&sp->huge);
+    }
+    um_lock_drop(&sp->lock);
 }
 
 um_span *um_huge_fullest(um_span *s) {
@@ -191,16 +326,6 @@ static bool is_marked(const um_huge *h, size_t page) {
         if (h->marked[i] == page)
             return true;
     return false;
-}
-
-static void give_up_locked(um_huge *h) {
-    h->marks = 0;
-    for (um_huge_run *r = h->run; r < h->run + h->runs; r++)
-        if (r->huge) {
-            advise(r->first, r->end - r->first, false);
-            r->huge = false;
-            r->gave_up = true;
-        }
 }
 
 /* `gone` slots of the page are about to be purged. */

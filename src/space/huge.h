@@ -22,6 +22,12 @@ typedef struct um_huge {
     uint32_t runs, marks;
     um_huge_run run[UM_HUGE_RUNS];
     size_t marked[UM_HUGE_MARKS]; /* huge pages (slot / 32) of huge runs that khugepaged must leave alone */
+    uint64_t small_ns;            /* what a slot of small pages took; 0: not known */
+    size_t dear_until;            /* bytes of the heap at which to look again what a huge page costs */
+    bool went_without;            /* for they were dear */
+    bool behind;                  /* small pages are to be made huge, from this one on */
+    uint32_t turns;               /* slots taken meanwhile */
+    size_t behind_page;
 } um_huge;
 
 struct um_space;
@@ -50,6 +56,12 @@ UM_HIDDEN bool um_huge_keeps_locked(struct um_space *sp, const um_span *s);
 UM_HIDDEN void um_huge_freed_locked(struct um_space *sp, size_t first, size_t last);
 /* Before the purge of a span, detached: keeps the kernel from filling the gap again. */
 UM_HIDDEN void um_huge_purging_locked(struct um_space *sp, const um_span *s);
+/* What it took to put a slot into place, and maybe the rest of its huge page. */
+UM_HIDDEN void um_huge_paid(struct um_space *sp, uint64_t ns);
+/* s has just been taken: the start of small pages that should become a huge one now, or 0. */
+UM_HIDDEN uintptr_t um_huge_behind_locked(struct um_space *sp, const um_span *s);
+/* Makes it one; without locks. */
+UM_HIDDEN void um_huge_catch_up(uintptr_t at);
 /* From time to time: marked pages that are in use again may become whole. */
 UM_HIDDEN void um_huge_tick_locked(struct um_space *sp);
 

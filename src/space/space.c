@@ -397,12 +397,14 @@ static void note_miss_locked(um_space *sp, const um_span *s) {
 static um_span *alloc_once(um_space *sp, size_t slots, size_t align, bool *zeroed) {
     um_span *s;
     bool crowded = false, fill = false;
+    uintptr_t behind = 0;
     um_lock_take(&sp->lock);
     s = over_limit(slots) ? NULL : take_locked(sp, slots, align, !zeroed);
     if (s) {
         now_active_locked(sp, 0, slots);
         note_miss_locked(sp, s);
         fill = um_fresh_wanted_locked(sp, s);
+        behind = um_huge_behind_locked(sp, s);
         crowded = um_space_crowded_locked(sp);
     }
     um_lock_drop(&sp->lock);
@@ -414,7 +416,9 @@ static um_span *alloc_once(um_space *sp, size_t slots, size_t align, bool *zeroe
     if (crowded)
         um_space_purge_excess(sp);
     if (fill)
-        um_fresh_fill(s);
+        um_huge_paid(sp, um_fresh_fill(s));
+    if (um_unlikely(behind != 0))
+        um_huge_catch_up(behind);
     return s;
 }
 

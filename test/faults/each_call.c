@@ -26,7 +26,7 @@ static struct os_fault_plan plan;
 /* Runs before every constructor. */
 static void read_plan(int argc, char **argv, char **envp) {
     (void)envp;
-    if (argc == 3 && sscanf(argv[2], "%" SCNu32 ",%" SCNu64 ",%" SCNu64 ",%d", &plan.points, &plan.first,
+    if (argc == 3 && sscanf(argv[2], "%" SCNu64 ",%" SCNu64 ",%" SCNu64 ",%d", &plan.points, &plan.first,
                             &plan.count, &plan.error) == 4)
         os_faults_set(plan);
 }
@@ -55,7 +55,7 @@ static int run(const char *program, const char *what, struct os_fault_plan p, ui
     posix_spawn_file_actions_t actions;
     int fd[2], status;
     pid_t pid;
-    snprintf(text, sizeof text, "%" PRIu32 ",%" PRIu64 ",%" PRIu64 ",%d", p.points, p.first, p.count,
+    snprintf(text, sizeof text, "%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%d", p.points, p.first, p.count,
              p.error);
     CHECK(pipe(fd) == 0, "pipe");
     posix_spawn_file_actions_init(&actions);
@@ -75,7 +75,7 @@ static int run(const char *program, const char *what, struct os_fault_plan p, ui
 static void must_hold(const char *program, const char *what, struct os_fault_plan p) {
     uint64_t unused;
     int status = run(program, what, p, &unused);
-    CHECK(status == 0, "status %d of: %s %s %" PRIu32 ",%" PRIu64 ",%" PRIu64 ",%d", status, program, what,
+    CHECK(status == 0, "status %d of: %s %s %" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%d", status, program, what,
           p.points, p.first, p.count, p.error);
 }
 

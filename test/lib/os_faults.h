@@ -25,6 +25,7 @@
     X(um_os_protect, int, (uintptr_t a, size_t n, bool access), (a, n, access), +)                           \
     X(um_os_catch_faults, int, (void (*handler)(const um_os_fault *fault)), (handler), +)                    \
     X(um_os_purge, int, (uintptr_t a, size_t n), (a, n), +)                                                  \
+    X(um_os_collapse, int, (uintptr_t a, size_t n), (a, n), +)                                               \
     X(um_os_lock, int, (uintptr_t a, size_t n), (a, n), +)                                                   \
     X(um_os_move, int, (uintptr_t from, size_t n, uintptr_t to), (from, n, to), +)                           \
     X(um_os_write, int, (int fd, const char *bytes, size_t n), (fd, bytes, n), +)                            \
@@ -54,11 +55,11 @@ enum os_fault_point {
 /* Calls to the points in `points` (a bit each) are counted from 0; those from `first` on, `count` of them,
    fail with `error`. count 0: nothing fails, but calls are counted still. */
 struct os_fault_plan {
-    uint32_t points;
+    uint64_t points;
     uint64_t first, count;
     int error;
 };
-#define OS_FAULT_EVERYWHERE ((1u << OS_FAULT_POINT_COUNT) - 1)
+#define OS_FAULT_EVERYWHERE (((uint64_t)1 << OS_FAULT_POINT_COUNT) - 1)
 
 /* Not while other threads are inside of the library. */
 void os_faults_set(struct os_fault_plan plan);

@@ -11,6 +11,34 @@ enum { PAGES = 400, SLOTS = (int)UM_HUGE_SLOTS };
 
 static um_span *slot[PAGES * SLOTS];
 
+/* What memory costs here: time stands still but for what these say. */
+enum { SMALL_NS = 10000, CHEAP_NS = 200000, DEAR_NS = 4000000 };
+static uint64_t clock_ns, huge_ns = CHEAP_NS;
+static uintptr_t collapsed_from, collapsed_to;
+static int collapses;
+
+uint64_t __wrap_um_os_now_ns(void);
+uint64_t __wrap_um_os_now_ns(void) {
+    return clock_ns;
+}
+
+int __real_um_os_populate(uintptr_t at, size_t bytes);
+int __wrap_um_os_populate(uintptr_t at, size_t bytes);
+int __wrap_um_os_populate(uintptr_t at, size_t bytes) {
+    clock_ns += bytes > UM_SLOT_BYTES ? huge_ns : SMALL_NS;
+    return __real_um_os_populate(at, bytes);
+}
+
+int __wrap_um_os_collapse(uintptr_t at, size_t bytes);
+int __wrap_um_os_collapse(uintptr_t at, size_t bytes) {
+    cr_assert_eq(at % (2 * UM_MIB), 0);
+    cr_assert_eq(bytes, 2 * UM_MIB);
+    collapsed_from = collapses ? collapsed_from : at;
+    collapsed_to = at + bytes;
+    collapses++;
+    return 0;
+}
+
 static void start(void) {
     cr_assert_eq(um_space_init(), 0);
     um_space_setting.decay_ms = 86400000;
@@ -101,6 +129,58 @@ Test(huge, a_heap_in_use_gets_them) {
     for (size_t i = 0; i < 64 * UM_MIB / UM_SLOT_BYTES; i++)
         s = take_full();
     cr_expect_eq(advice_of(s), 'h');
+}
+
+static um_span *grow_to(size_t mib) {
+    um_span *s = NULL;
+    while (um_spaces[0].full_slots < mib * UM_MIB / UM_SLOT_BYTES)
+        s = take_full();
+    return s;
+}
+
+/* Small pages until the heap has doubled, then another look. */
+Test(huge, dear_ones_are_done_without) {
+    um_span *s;
+    huge_ns = DEAR_NS;
+    s = grow_to(40);
+    cr_expect_eq(advice_of(s), 'n');
+    huge_ns = CHEAP_NS;
+    s = grow_to(60);
+    cr_expect_eq(advice_of(s), 'n', "not looked at again yet");
+    s = grow_to(100);
+    cr_expect_eq(advice_of(s), 'h');
+    cr_expect_eq(collapses, 0);
+}
+
+Test(huge, one_dear_page_ends_it) {
+    um_span *s = grow_to(40);
+    cr_expect_eq(advice_of(s), 'h');
+    um_huge_paid(&um_spaces[0], CHEAP_NS);
+    cr_expect_eq(advice_of(s), 'h');
+    um_huge_paid(&um_spaces[0], DEAR_NS);
+    cr_expect_eq(advice_of(s), 'n', "what is touched from now on is small");
+    s = grow_to(100);
+    cr_expect_eq(advice_of(s), 'h');
+}
+
+Test(huge, a_big_heap_gets_them_at_any_price) {
+    um_span *first, *s;
+    huge_ns = DEAR_NS;
+    first = grow_to(64);
+    cr_expect_eq(advice_of(first), 'n');
+    while (um_spaces[0].active_slots % UM_HUGE_SLOTS)
+        (void)take(1, UM_SPAN_LARGE); /* one page of the heap that is not all slabs */
+    atomic_fetch_add(&um_spaces[0].full_slots, 320 * UM_MIB / UM_SLOT_BYTES); /* as if there were more */
+    for (int i = 0; i < 40 * SLOTS; i++)
+        s = take_full();
+    cr_expect_eq(advice_of(s), 'h');
+    cr_expect_eq(advice_of(first), 'h');
+    um_huge_paid(&um_spaces[0], DEAR_NS);
+    cr_expect_eq(advice_of(s), 'h', "no price matters now");
+    cr_expect_gt(collapses, 24, "what was small is made huge");
+    cr_expect_lt(collapses, 24 + 40);
+    cr_expect_eq(collapsed_from, um_space_window.base);
+    cr_expect_geq(collapsed_to, (uintptr_t)um_span_start(first));
 }
 
 Test(huge, one_that_is_not_surely_in_use_does_not) {
