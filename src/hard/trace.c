@@ -19,7 +19,7 @@ static bool pair_readable(uintptr_t frame, uintptr_t *known_page) {
 }
 
 static void walk(um_hard_trace *t, uintptr_t frame) {
-    uintptr_t page = 0;
+    uintptr_t page = UINTPTR_MAX; /* none */
     while (t->depth < UM_HARD_FRAMES && frame % sizeof frame == 0 && pair_readable(frame, &page)) {
         const uintptr_t *pair = (const uintptr_t *)frame; /* the caller's frame, and where it goes on */
         if (pair[1] < um_os_page_bytes)
