@@ -52,7 +52,65 @@ static inline int um_sample_quick(um_sample *s) {
 UM_END
 #endif
 """
-WANTED = ("# sample.h\n\nFor the test. Costs \\*nothing\\*.\n\n```c\num_sample *s = um_sample_make(1);\n```\n\nAny thread.\n",
+CXX_HEADER = """/* sample.hpp: in C++. */
+#ifndef UMALLOC_SAMPLE_HPP
+#define UMALLOC_SAMPLE_HPP
+namespace um {
+
+namespace detail {
+
+inline void hidden() {
+}
+
+} // namespace detail
+
+/* A guard. */
+template <class T, bool B = false> class guard final : public base<T> {
+  public:
+    using other = T;
+    explicit guard(int x) noexcept : own_{x} {
+        start();
+    }
+    guard(const guard &) = delete;
+    /* The number. */
+    int number() const {
+        return own_;
+    }
+
+  private:
+    int own_;
+};
+
+/* Frees. */
+template <class T> void give(T *object) {
+    delete object;
+}
+
+} // namespace um
+#endif
+"""
+CXX_WANTED = """### `guard`
+
+```cpp
+template <class T, bool B = false> class guard final : public base<T> {
+    using other = T;
+    explicit guard(int x) noexcept;
+    /* The number. */
+    int number() const;
+};
+```
+
+A guard.
+
+### `give`
+
+```cpp
+template <class T> void give(T *object);
+```
+
+Frees.
+"""
+WANTED = (CXX_WANTED, "# sample.h\n\nFor the test. Costs \\*nothing\\*.\n\n```c\num_sample *s = um_sample_make(1);\n```\n\nAny thread.\n",
           "### `UM_SAMPLE_A`, `UM_SAMPLE_B`\n\n```c\n#define UM_SAMPLE_A 1u\n#define UM_SAMPLE_B 2u\n```\n\nFlags.\n",
           "```c\ntypedef struct um_sample_about {\n    size_t bytes; /* in use; now */\n} um_sample_about;\n```\n",
           "```c\num_sample *um_sample_make(unsigned flags);\n```\n\nMakes.\n",
@@ -72,12 +130,14 @@ def self_test():
         with tempfile.TemporaryDirectory() as folder:
             with open(os.path.join(folder, "sample.h"), "w", encoding="ascii") as f:
                 f.write(HEADER.replace("COMMENT", comment))
+            with open(os.path.join(folder, "sample.hpp"), "w", encoding="ascii") as f:
+                f.write(CXX_HEADER)
             page, lacks = generate("--headers", folder)
         if lacks != wanted:
             findings.append(f"with {comment!r} it says {lacks}, wanted {wanted}")
         if not wanted:
             findings += [f"the page lacks {part!r}" for part in WANTED if part not in page]
-            findings += ["the page shows what is private"] if "um_sample_fast" in page else []
+            findings += ["the page shows what is private"] if "um_sample_fast" in page or "hidden" in page else []
     return findings, len(WANTED)
 
 

@@ -22,7 +22,7 @@ def formatter():
 
 def main(arguments):
     mode = ["-i"] if arguments == ["--fix"] else ["--dry-run", "-Werror", "--ferror-limit=1"]
-    names = tree.files(suffixes=(".c", ".h", ".cc", ".cpp"))
+    names = tree.files(suffixes=(".c", ".h", ".cc", ".cpp", ".hpp"))
     findings = []
     tool = formatter()
     for name in names:

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Every header compiles alone and twice, without a warning: those of src/ as C17, the public ones also as strict C11 and
-as C++17. The compilers are $CC and $CXX, or cc and c++.
+as C++17, those of C++ with exceptions and RTTI and without. The compilers are $CC and $CXX, or cc and c++.
 """
 
 import os
@@ -18,6 +18,7 @@ PUBLIC = [
     C + ["-x", "c", "-std=c11", "-pedantic"],
     CXX + ["-x", "c++", "-std=c++17", "-pedantic"],
 ]
+CXX_ONLY = [PUBLIC[-1], PUBLIC[-1] + ["-fno-exceptions", "-fno-rtti"]]
 
 
 def compiles(compiler, folder, header):
@@ -33,8 +34,8 @@ def compiles(compiler, folder, header):
 
 def main():
     findings, checked = [], 0
-    for folder, compilers in (("src", INTERNAL), ("include", PUBLIC)):
-        for name in tree.files(suffixes=(".h",), under=(folder + "/",)):
+    for folder, suffix, compilers in (("src", ".h", INTERNAL), ("include", ".h", PUBLIC), ("include", ".hpp", CXX_ONLY)):
+        for name in tree.files(suffixes=(suffix,), under=(folder + "/",)):
             header = os.path.relpath(name, folder)
             for compiler in compilers:
                 checked += 1

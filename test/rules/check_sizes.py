@@ -16,7 +16,7 @@ import tree
 FILE_LINES_MAX = 800
 FUNCTION_LINES_MAX = 60
 REASON = re.compile(r"(/\*|//|#|\*)\s*long: \S+")
-C_SUFFIXES = (".c", ".h", ".cc", ".cpp")
+C_SUFFIXES = (".c", ".h", ".cc", ".cpp", ".hpp")
 
 
 def c_functions(lines):
