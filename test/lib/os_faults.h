@@ -5,6 +5,7 @@
 #ifndef UM_TEST_OS_FAULTS_H
 #define UM_TEST_OS_FAULTS_H
 
+#include "os/fence.h"
 #include "os/numa.h"
 #include "os/os.h"
 #include "os/pagemap.h"
@@ -43,7 +44,9 @@
     X(um_os_page_nodes, int, (uintptr_t a, size_t pages, int *node_of), (a, pages, node_of), +)              \
     X(um_os_nodes_of, int, (const uintptr_t *a, size_t pages, int *node_of), (a, pages, node_of), +)         \
     X(um_os_move_pages, int, (uintptr_t a, size_t pages, unsigned node, um_os_moved *out),                   \
-      (a, pages, node, out), +)
+      (a, pages, node, out), +)                                                                              \
+    X(um_os_fence_join, int, (void), (), +)                                                                  \
+    X(um_os_fence_all, int, (void), (), +)
 
 enum os_fault_point {
 #define X(name, type, parameters, arguments, sign) OS_FAULT_AT_##name,
