@@ -30,7 +30,10 @@
     X(numa_remote_spans, "spans taken from another node than the wanted one")                                \
     X(numa_policy_errors, "regions left to first touch, their policy refused")                               \
     X(hugetlb_fallbacks, "requests of explicit huge pages served by ordinary ones")                          \
-    X(huge_wanted_bytes, "bytes that huge pages were asked for")
+    X(huge_wanted_bytes, "bytes that huge pages were asked for")                                             \
+    X(retired_objects, "objects retired; of a thread, when its batch is full")                               \
+    X(reclaimed_objects, "retired objects that were reclaimed")                                              \
+    X(reclaim_stalls, "looks for reclaimable objects that found readers in the way of all")
 
 typedef struct um_counters {
 #define X(id, help) _Atomic(uint64_t) id;
