@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""The functions that test/model/remote.pml says it mirrors are defined in the files it names, and each seeded bug of the
-model is one that run_model.py requires to be found: a model of what is no longer there proves nothing."""
+"""The functions that the models of test/model say they mirror are defined in the files they name, and each seeded bug of
+a model is one that run_model.py requires to be found: a model of what is no longer there proves nothing."""
 
 import re
 
 import tree
 
-MODEL = "test/model/remote.pml"
+RUN = "test/model/run_model.py"
 
 
 def mirrored(text):
@@ -19,16 +19,18 @@ def mirrored(text):
 
 
 def main():
-    text = tree.read(tree.ROOT, MODEL)
-    pairs = list(mirrored(text))
-    findings = [f"{MODEL}: {file} defines no {name}" for file, name in pairs
-                if not re.search(rf"^[a-z].*\b{name}\(.*\{{$", tree.read(tree.ROOT, file), re.M)]
-    run = tree.read(tree.ROOT, "test/model/run_model.py")
-    bugs = set(re.findall(r"^#ifn?def (BUG_\w+)", text, re.M))
-    required = set(re.findall(r'^    "(BUG_\w+)":', run, re.M))
-    findings += [f"{MODEL}: nobody requires that {bug} is found" for bug in sorted(bugs - required)]
-    findings += [f"test/model/run_model.py: {bug} is no bug of the model" for bug in sorted(required - bugs)]
-    return findings, len(pairs) + len(bugs)
+    findings, checked, bugs = [], 0, set()
+    for model in tree.files(suffixes=(".pml",), under=("test/model/",)):
+        text = tree.read(tree.ROOT, model)
+        pairs = list(mirrored(text))
+        checked += len(pairs)
+        findings += [f"{model}: {file} defines no {name}" for file, name in pairs
+                     if not re.search(rf"^[a-z].*\b{name}\(.*\{{$", tree.read(tree.ROOT, file), re.M)]
+        bugs |= {(model, bug) for bug in re.findall(r"^#ifn?def (BUG_\w+)", text, re.M)}
+    required = set(re.findall(r'^    "(BUG_\w+)":', tree.read(tree.ROOT, RUN), re.M))
+    findings += [f"{model}: nobody requires that {bug} is found" for model, bug in sorted(bugs) if bug not in required]
+    findings += [f"{RUN}: {bug} is no bug of a model" for bug in sorted(required - {bug for _, bug in bugs})]
+    return findings, checked + len(bugs)
 
 
 if __name__ == "__main__":
