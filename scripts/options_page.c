@@ -47,6 +47,8 @@ static const char head[] =
     "- **Privileged programs** (set-user-ID, set-group-ID or with file capabilities: the kernel sets "
     "AT_SECURE) ignore "
     "every option and report nothing.\n"
+    "- **At run time** a program that links with the library may change some of them by `um_option_set`; "
+    "they say so.\n"
     "- **Effective values** with their source, default or environment, end the report of `UMALLOC_STATS`.\n"
     "- **Stability**: a stable option keeps its name and meaning within a major version; an evolving one may "
     "change "
@@ -135,13 +137,24 @@ static void type_string(const char *def, uint64_t min, uint64_t max, const char 
 #define TYPE_STRING     type_string
 #define TYPE_NUMA       type_string
 
+#define X(id) #id,
+static const char *const live[] = {UM_OPTIONS_LIVE(X)};
+#undef X
+
+static void print_live(const char *id) {
+    for (size_t i = 0; i < UM_COUNT(live); i++)
+        if (strcmp(live[i], id) == 0)
+            printf("- May change at run time\n");
+}
+
 int main(void) {
     fputs(head, stdout);
     printf("\n## All options\n");
 #define X(id, NAME, type, def, min, max, unit, stability, help)                                              \
     printf("\n### UMALLOC_%s\n\n%s\n\n", #NAME, help);                                                       \
     TYPE_##type(def, min, max, unit);                                                                        \
-    printf("- Stability: %s\n", stability);
+    printf("- Stability: %s\n", stability);                                                                  \
+    print_live(#id);
     UM_OPTION_TABLE(X)
 #undef X
     return ferror(stdout) ? 1 : 0;

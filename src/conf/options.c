@@ -519,6 +519,43 @@ bool um_option_given(const void *field) {
     return from_environment >> i & 1;
 }
 
+unsigned um_option_find(const char *name) {
+    size_t n;
+    unsigned i = 0;
+    if (starts_with(name, (unsigned)um_min(length_of(name), PREFIX_BYTES), PREFIX, PREFIX_BYTES))
+        name += PREFIX_BYTES;
+    n = length_of(name);
+    while (i < UM_COUNT(rows) && !(length_of(rows[i].name) == n && is_word(name, rows[i].name, n)))
+        i++;
+    return i < UM_COUNT(rows) ? i : UM_OPTION_NONE;
+}
+
+bool um_option_is_live(unsigned i) {
+    switch (rows[i].field_offset) {
+#define X(id) case offsetof(um_options, id):
+        UM_OPTIONS_LIVE(X)
+#undef X
+        return true;
+    default:
+        return false;
+    }
+}
+
+bool um_option_assign(unsigned i, const char *value) {
+    return parse_value(&rows[i], value);
+}
+
+void um_option_say(unsigned i, um_text *t) {
+    if (is_text(&rows[i]))
+        um_text_str(t, string_of(&rows[i]));
+    else
+        say_value(t, &rows[i], number_of(&rows[i]), "");
+}
+
+void um_option_say_accepted(unsigned i, um_text *t) {
+    say_accepted(t, &rows[i]);
+}
+
 void um_options_dump_text(um_text *t) {
     for (unsigned i = 0; i < UM_COUNT(rows); i++) {
         um_text_str(t, "  " PREFIX);

@@ -87,6 +87,10 @@ typedef enum um_harden_level { UM_HARDEN_OFF, UM_HARDEN_ON, UM_HARDEN_FULL } um_
     X(lock, LOCK, BOOL, 0, 0, 1, "", "evolving",                                                             \
       "Lock all memory of the allocator (mlock): it is never swapped out and never given back.")
 
+/* Those that a program may change while it runs: X(id). No texts. */
+#define UM_OPTIONS_LIVE(X)                                                                                   \
+    X(stats) X(stats_fork) X(decay_ms) X(dirty_max) X(thread_cache) X(limit) X(soft_limit)
+
 /* UMALLOC_LIB is the path of the library, for scripts that preload it. Not an option: neither read nor
    complained about. */
 #define UM_NAME_OF_SCRIPTS "LIB"
@@ -105,7 +109,7 @@ typedef struct um_options {
 #undef X
 } um_options;
 
-/* Holds the defaults until um_options_load ran; const after that. */
+/* Holds the defaults until um_options_load ran; const after that, but for those of UM_OPTIONS_LIVE. */
 extern UM_HIDDEN um_options um_option;
 
 /* Reads UMALLOC_* from envp (nothing of it is referenced after). Each bad value, and each unknown UMALLOC_
@@ -114,6 +118,17 @@ extern UM_HIDDEN um_options um_option;
 UM_HIDDEN unsigned um_options_load(char *const *envp, um_text *complaints);
 /* The value of this field of um_option came from the environment. */
 UM_HIDDEN bool um_option_given(const void *field);
+/* Options one by one, by the number that um_option_find gives: for programs that ask at run time. One thread
+   at a time. */
+#define UM_OPTION_NONE (~0u)
+/* By NAME or UMALLOC_NAME, whatever the case; UM_OPTION_NONE: there is none. */
+UM_HIDDEN unsigned um_option_find(const char *name);
+UM_HIDDEN bool um_option_is_live(unsigned option);
+/* Of a live option; false, and no change, if it does not accept the value. */
+UM_HIDDEN bool um_option_assign(unsigned option, const char *value);
+/* The value in a form that it accepts; what it accepts. */
+UM_HIDDEN void um_option_say(unsigned option, um_text *t);
+UM_HIDDEN void um_option_say_accepted(unsigned option, um_text *t);
 /* The effective values with their source (default or environment), as text lines or as the members of a JSON
  * object. */
 UM_HIDDEN void um_options_dump_text(um_text *t);

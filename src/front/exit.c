@@ -142,8 +142,10 @@ static void at_quick_exit_report(void *unused) {
 }
 
 void um_front_exit_init(void) {
-    if (um_option.stats == UM_STATS_OFF)
+    static bool ready;
+    if (um_option.stats == UM_STATS_OFF || ready)
         return;
+    ready = true;
     report_pid = um_os_pid();
     if (um_os_file_id(2, report_file) == 0)
         report_fd = um_os_dup_high(2);

@@ -13,6 +13,10 @@ UM_HIDDEN um_theap *um_front_heap(void);
 UM_HIDDEN void *um_front_alloc(size_t bytes);
 UM_HIDDEN void *um_front_alloc_zeroed(size_t bytes);
 UM_HIDDEN void *um_front_alloc_aligned(size_t align, size_t bytes);
+/* A block of a place, if it has room, for any thread. The heaps must serve: see um_front_placeable. */
+UM_HIDDEN void *um_front_alloc_at(unsigned place, size_t align, size_t bytes, bool zero);
+/* Whether blocks can be had at a place: not hardened, not stepped aside. */
+UM_HIDDEN bool um_front_placeable(void);
 /* A free of a block that the calling thread does not own. */
 UM_HIDDEN void um_front_free_other(void *p);
 /* The first one for a slab, a thread's first or last calls, a large block, NULL, or misuse. s is
@@ -31,10 +35,18 @@ UM_HIDDEN void *um_front_hard_alloc(size_t bytes, size_t align, um_family family
 UM_HIDDEN void um_front_hard_free(void *p, um_span *s, um_family family, size_t bytes, size_t align);
 UM_HIDDEN void *um_front_hard_realloc(void *p, um_span *s, size_t bytes);
 
+/* The entry points of the same names, for callers inside of the library. */
+UM_HIDDEN void *um_front_realloc(void *p, size_t bytes);
+UM_HIDDEN void um_front_free_sized(void *p, size_t bytes);
+UM_HIDDEN int um_front_trim(size_t pad);
+
 /* Writes the report where the options say, once a process. */
 UM_HIDDEN void um_front_report(void);
+/* The options that may change at any time (UM_OPTIONS_LIVE) take effect. */
+UM_HIDDEN void um_front_apply_live(void);
 UM_HIDDEN void um_front_fork_init(void);
 UM_HIDDEN void um_front_init_child(void);
+/* What a report needs; once is enough. Nothing to do while none is asked for. */
 UM_HIDDEN void um_front_exit_init(void);
 /* In the child of fork, after the locks were reset. */
 UM_HIDDEN void um_front_exit_child(void);

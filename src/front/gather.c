@@ -104,7 +104,7 @@ static __attribute__((no_sanitize("thread"))) void add_heap(um_theap *h, void *c
     um_snapshot *out = ctx;
     if (!h->live)
         return;
-    out->threads += h->fork_gen == um_theap_fork_gen && h->owner != UM_ID_NOBODY;
+    out->threads += h->fork_gen == um_theap_fork_gen && h->owner > UM_ID_SHARED;
     out->counters.remote_frees += h->remote_frees;
     out->counters.remote_batches += h->remote_batches;
     out->counters.large_allocs += h->large_allocs;

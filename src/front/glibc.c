@@ -127,6 +127,9 @@ UM_EXPORT int malloc_info(int options, FILE *stream) {
     return ferror(stream) ? -1 : 0;
 }
 
+int um_front_trim(size_t pad)
+    __attribute__((alias("malloc_trim"), visibility("hidden"), nothrow, leaf)); /* as <malloc.h> says */
+
 #define TWIN(name) __attribute__((alias(#name), visibility("default"), nothrow, leaf))
 UM_EXPORT struct mallinfo __libc_mallinfo(void) TWIN(mallinfo);
 UM_EXPORT int __libc_mallopt(int param, int value) TWIN(mallopt);

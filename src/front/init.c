@@ -94,12 +94,19 @@ static void to_stderr(void *ctx, const char *bytes, size_t n) {
     (void)um_os_write(2, bytes, n); /* nowhere to report to */
 }
 
-static void apply_options(void) {
-    um_space_setting.decay_ms = um_option.decay_ms;
-    um_space_setting.dirty_max = um_option.dirty_max;
-    um_space_setting.limit_bytes = um_option.limit;
-    um_space_setting.soft_limit_bytes =
+void um_front_apply_live(void) {
+    uint64_t soft =
         um_option.soft_limit == UM_OPTION_AUTO ? um_os_memory_limit() / 10 * 9 : um_option.soft_limit;
+    /* relaxed, all: see where they are declared */
+    atomic_store_explicit(&um_space_setting.decay_ms, um_option.decay_ms, memory_order_relaxed);
+    atomic_store_explicit(&um_space_setting.dirty_max, um_option.dirty_max, memory_order_relaxed);
+    atomic_store_explicit(&um_space_setting.limit_bytes, um_option.limit, memory_order_relaxed);
+    atomic_store_explicit(&um_space_setting.soft_limit_bytes, soft, memory_order_relaxed);
+    atomic_store_explicit(&um_theap_cache_bytes, um_option.thread_cache, memory_order_relaxed);
+}
+
+static void apply_options(void) {
+    um_front_apply_live();
     um_space_setting.hugepages = um_option.hugepages;
     if (um_option.harden && um_option.hugepages != UM_HUGEPAGES_THP &&
         um_option.hugepages != UM_HUGEPAGES_ALWAYS)
@@ -107,7 +114,6 @@ static void apply_options(void) {
     um_space_setting.lock = um_option.lock;
     um_space_setting.rigid = um_option.lock || um_option.prefault || um_option.prefault_thread ||
                              um_space_setting.hugepages >= UM_HUGEPAGES_POOL_2M;
-    um_theap_cache_bytes = um_option.thread_cache;
 }
 
 /* The start is the time to say that memory cannot be had; later it is populated, or not, as the system can.

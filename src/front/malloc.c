@@ -108,6 +108,24 @@ UM_NOINLINE void *um_front_alloc_aligned(size_t align, size_t bytes) {
     return alloc(bytes, align, &zeroed);
 }
 
+bool um_front_placeable(void) {
+    return !um_hard_level && (um_tls.heap || um_front_heap() || !um_aside());
+}
+
+void *um_front_alloc_at(unsigned place, size_t align, size_t bytes, bool zero) {
+    bool zeroed = false;
+    void *p = NULL;
+    um_theap *h = um_theap_placed_lock(place);
+    if (um_likely(h && bytes <= PTRDIFF_MAX))
+        p = alloc_from(h, bytes, um_max(align, ALIGN_MIN), &zeroed);
+    um_theap_shared_unlock();
+    if (um_unlikely(!p))
+        return out_of_memory();
+    if (zero && !zeroed)
+        memset(p, 0, bytes);
+    return p;
+}
+
 static UM_COLD _Noreturn void foreign_pointer(const void *p, const char *what) {
     um_fatal(what, p, 0, "not allocated by umalloc");
 }
@@ -383,6 +401,10 @@ UM_EXPORT void free_sized(void *p, size_t bytes) {
 UM_EXPORT void free_aligned_sized(void *p, size_t align, size_t bytes) {
     um_front_free_as(p, UM_FAMILY_MALLOC, bytes, align);
 }
+
+#define HIDDEN_TWIN(name) __attribute__((alias(#name), visibility("hidden")))
+void *um_front_realloc(void *p, size_t bytes) HIDDEN_TWIN(realloc);
+void um_front_free_sized(void *p, size_t bytes) HIDDEN_TWIN(free_sized);
 
 #define TWIN(name) __attribute__((alias(#name), visibility("default")))
 UM_EXPORT void cfree(void *p) TWIN(free);

@@ -37,7 +37,7 @@ static uint16_t clamp(size_t blocks, size_t most) {
 }
 
 static uint16_t limit_max(const um_cache *k) {
-    unsigned most = clamp(um_theap_cache_bytes / 2 / um_class_bytes[k->class_id], UM_CACHE_LIMIT_MAX / 2);
+    unsigned most = clamp(um_theap_cache_most() / 2 / um_class_bytes[k->class_id], UM_CACHE_LIMIT_MAX / 2);
     return (uint16_t)(k->calm < CALM ? most : 2 * most);
 }
 
@@ -73,7 +73,7 @@ static void begin(um_cache *k) {
 
 void um_cache_open(um_theap *h, um_bin *bin) {
     um_cache *k = bin->cache;
-    if (um_theap_cache_bytes == 0)
+    if (um_theap_cache_most() == 0)
         return;
     if (!k && !(k = um_space_meta(h->node, sizeof *k)))
         return; /* the class goes on without */

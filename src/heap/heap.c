@@ -27,7 +27,7 @@
 #define PATIENCE_MAX   128u
 #define GROWTH_TICKS   16u /* a slab of fresh memory counts as so many: idle classes may spare the next */
 
-size_t um_theap_cache_bytes = UM_MIB;
+_Atomic(size_t) um_theap_cache_bytes = UM_MIB;
 
 /* Counts the local frees since the last call and starts a new countdown. */
 static void restart(um_bin *bin, um_span *s, uint32_t countdown) {
@@ -169,7 +169,7 @@ static UM_NOINLINE void tick_due(um_theap *h) {
     if (!h->armed && um_space_uneasy())
         arm(h);
     now = um_space_tick();
-    away = now - seen >= um_space_setting.decay_ms;
+    away = now - seen >= UM_SPACE_SETTING(decay_ms);
     atomic_store_explicit(&h->seen_ms, now, memory_order_relaxed); /* hint */
     um_stranded_purge(now);
     um_theap_retire_due(now);
@@ -433,7 +433,7 @@ static um_span *fresh_slab(um_theap *h, unsigned c) {
         unlist_empty(h, s);
     } else {
         if (h->gave_back)
-            h->keep_bytes = um_min(h->keep_bytes * 2, um_max(um_theap_cache_bytes, UM_KEEP_FIRST));
+            h->keep_bytes = um_min(h->keep_bytes * 2, um_max(um_theap_cache_most(), UM_KEEP_FIRST));
         h->gave_back = false;
         s = um_space_alloc(um_theap_place(h), 1, 1, NULL);
         if (h->ticks < YOUNG_TICKS)
@@ -548,14 +548,19 @@ void um_theap_flush(um_theap *h) {
     um_large_flush(h);
 }
 
-/* As if the thread ended there and began here. One that moves to and fro waits longer each time. */
-void um_theap_move(um_theap *h) {
-    bool again = h->ticks - h->moved_at < MOVE_TICKS;
+/* As if the thread ended there and began here. */
+void um_theap_idle(um_theap *h) {
     um_theap_flush(h);
     um_theap_hand_over(h);
     for (unsigned c = 0; c < UM_CLASSES; c++)
         h->bins[c].heat = 0;
     h->keepers = 0;
+}
+
+/* One that moves to and fro waits longer each time. */
+void um_theap_move(um_theap *h) {
+    bool again = h->ticks - h->moved_at < MOVE_TICKS;
+    um_theap_idle(h);
     h->astray = 0;
     h->node = (uint8_t)um_place_here();
     h->patience = (uint8_t)(again ? um_min(2u * h->patience, PATIENCE_MAX) : UM_PATIENCE);

@@ -67,6 +67,7 @@ typedef struct um_theap {
     uint32_t moved_at; /* ticks when it last did */
     uint32_t turn;     /* where spans come from the places in turn: of its spans so far */
     bool prefaulted;   /* UMALLOC_PREFAULT_THREAD was had for it */
+    bool placed;       /* const: no thread's, but for blocks of its node, whatever the policy */
     bool armed;        /* current slabs wake us soon, because much is dirty */
     uint8_t patrolled; /* class at which the next look for misuse begins */
     uint8_t keepers;   /* in use of `keeper` */
@@ -113,8 +114,11 @@ extern UM_HIDDEN __thread um_tls_block um_tls __attribute__((tls_model("initial-
 extern UM_HIDDEN um_out um_out_none[UM_OUT_SLOTS]; /* holds no slab, ever */
 extern UM_HIDDEN uint32_t um_theap_fork_gen;       /* written in the child of fork, single-threaded */
 
-/* Limits from the options. */
-extern UM_HIDDEN size_t um_theap_cache_bytes;
+/* From the options; may change at any time. Relaxed: who reads the old value acts on it once more. */
+extern UM_HIDDEN _Atomic(size_t) um_theap_cache_bytes;
+UM_INLINE size_t um_theap_cache_most(void) {
+    return atomic_load_explicit(&um_theap_cache_bytes, memory_order_relaxed);
+}
 
 /* --- heap.c: the owner's side --- */
 
@@ -127,11 +131,14 @@ UM_HIDDEN void um_theap_slab_event(um_span *s);
 UM_HIDDEN void um_theap_tick(um_theap *h);
 /* The place for the heap's next span. */
 UM_INLINE unsigned um_theap_place(um_theap *h) {
-    return um_unlikely(um_place.turns) ? um_place_next(&h->turn) : h->node;
+    return um_unlikely(um_place.turns) && !h->placed ? um_place_next(&h->turn) : h->node;
 }
 /* The thread runs on another node for good: leaves its slabs there and begins anew here. Between two pieces
    of work only. */
 UM_HIDDEN void um_theap_move(um_theap *h);
+/* The thread needs nothing for a while: all that it has free is for others to use. Between two pieces of work
+   only. */
+UM_HIDDEN void um_theap_idle(um_theap *h);
 UM_INLINE void um_theap_follow(um_theap *h) {
     if (um_unlikely(h->astray >= h->patience))
         um_theap_move(h);
@@ -278,6 +285,8 @@ UM_HIDDEN void um_theap_retire_parked(void);
 UM_HIDDEN void um_theap_retire_due(uint64_t now_ms);
 /* The heap for threads past their exit, locked by the caller of the two. */
 UM_HIDDEN um_theap *um_theap_shared_lock(void);
+/* The same for blocks of a place that is not the caller's; NULL: without memory, and locked all the same. */
+UM_HIDDEN um_theap *um_theap_placed_lock(unsigned place);
 UM_HIDDEN void um_theap_shared_unlock(void);
 /* Calls f for each heap ever made, under the registry's lock. */
 UM_HIDDEN void um_theap_each(void (*f)(um_theap *h, void *ctx), void *ctx);

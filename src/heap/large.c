@@ -50,6 +50,10 @@ void um_large_flush(um_theap *h) {
         drop_oldest(h);
 }
 
+static unsigned place_for(um_theap *h) {
+    return um_place.homing && !h->placed ? um_place_look() : um_theap_place(h);
+}
+
 void *um_large_alloc(um_theap *h, size_t bytes, size_t align, bool *zeroed) {
     um_span *s = NULL;
     size_t slots;
@@ -62,8 +66,7 @@ void *um_large_alloc(um_theap *h, size_t bytes, size_t align, bool *zeroed) {
     if (slots <= CACHED_SLOTS_MAX && align <= UM_SLOT_BYTES)
         s = take_cached(h, slots);
     if (!s)
-        s = um_space_alloc(um_place.homing ? um_place_look() : um_theap_place(h), slots,
-                           um_max(1, align >> UM_SLOT_SHIFT), zeroed);
+        s = um_space_alloc(place_for(h), slots, um_max(1, align >> UM_SLOT_SHIFT), zeroed);
     if (!s)
         return NULL;
     s->bytes = um_round_up(bytes, um_os_page_bytes);
@@ -86,7 +89,7 @@ void um_large_free(um_theap *h, um_span *s) {
     else
         UM_COUNT_ADD(large_frees, 1);
     if (!h || s->slots > CACHED_SLOTS_MAX || s->moved || s->cut || um_span_migrated(s) ||
-        bytes > um_theap_cache_bytes / 2 || !is_near(s)) {
+        bytes > um_theap_cache_most() / 2 || !is_near(s)) {
         um_space_free(s, s->bytes);
         if (h)
             um_theap_tick(h);
@@ -94,7 +97,7 @@ void um_large_free(um_theap *h, um_span *s) {
     }
     um_span_set_kind(s, UM_SPAN_CACHED);
     while (h->large_count &&
-           (h->large_count == UM_LARGE_CACHE || h->large_bytes + bytes > um_theap_cache_bytes / 2))
+           (h->large_count == UM_LARGE_CACHE || h->large_bytes + bytes > um_theap_cache_most() / 2))
         drop_oldest(h);
     h->large[h->large_count++] = s;
     h->large_bytes += bytes;

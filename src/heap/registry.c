@@ -41,7 +41,8 @@ static um_theap first_heap;         /* the first thread's: no memory is needed t
 static bool first_used;
 
 static um_theap shared_heap;
-static um_lock shared_lock; /* rank: first */
+static um_theap *placed[UM_NODES_MAX]; /* one a place, for blocks that were asked for there; NULL: not yet */
+static um_lock shared_lock;            /* rank: first; guards all of them */
 
 static void open_heap(um_theap *h) {
     h->fork_gen = um_theap_fork_gen;
@@ -283,7 +284,7 @@ void um_theap_exit(um_theap *h) {
 
 static size_t park_most(void) {
     size_t all_bytes = atomic_load_explicit(&um_space_footprint, memory_order_relaxed); /* a counter */
-    if (um_space_setting.decay_ms == 0 || um_theap_cache_bytes == 0 || um_space_excess() != 0)
+    if (UM_SPACE_SETTING(decay_ms) == 0 || um_theap_cache_most() == 0 || um_space_excess() != 0)
         return 0;
     return um_max(PARK_BYTES, all_bytes / PARK_PART);
 }
@@ -298,7 +299,7 @@ static bool park_locked(um_theap *h, size_t bytes, uint64_t now) {
     parked_bytes += bytes;
     atomic_store_explicit(&h->seen_ms, now, memory_order_relaxed); /* hint */
     if (!parked)
-        atomic_store_explicit(&parked_due_ms, now + um_space_setting.decay_ms, memory_order_relaxed);
+        atomic_store_explicit(&parked_due_ms, now + UM_SPACE_SETTING(decay_ms), memory_order_relaxed);
     h->next_free = parked;
     parked = h;
     return true;
@@ -353,7 +354,7 @@ static void plan_locked(void) {
     const um_theap *h = *oldest_parked();
     uint64_t due = UINT64_MAX;
     if (h)
-        due = atomic_load_explicit(&h->seen_ms, memory_order_relaxed) + um_space_setting.decay_ms; /* hint */
+        due = atomic_load_explicit(&h->seen_ms, memory_order_relaxed) + UM_SPACE_SETTING(decay_ms); /* hint */
     atomic_store_explicit(&parked_due_ms, due, memory_order_relaxed);
 }
 
@@ -364,7 +365,7 @@ void um_theap_retire_due(uint64_t now) {
         !atomic_compare_exchange_strong_explicit(&parked_due_ms, &due, UINT64_MAX, memory_order_relaxed,
                                                  memory_order_relaxed))
         return;
-    (void)retire_oldest(now - um_space_setting.decay_ms);
+    (void)retire_oldest(now - UM_SPACE_SETTING(decay_ms));
     um_lock_take(&registry);
     plan_locked();
     um_lock_drop(&registry);
@@ -374,6 +375,11 @@ bool um_theap_is_first(const um_theap *h) {
     return h == &first_heap;
 }
 
+static void open_shared(um_theap *h) {
+    h->owner = UM_ID_SHARED; /* no thread pointer: every free to it is a remote one */
+    open_heap(h);
+}
+
 um_theap *um_theap_shared_lock(void) {
     um_lock_take(&shared_lock);
     if (!shared_heap.live) {
@@ -381,12 +387,29 @@ um_theap *um_theap_shared_lock(void) {
         if (um_space_init() == 0) {
             shared_heap.next = all;
             all = &shared_heap;
-            shared_heap.owner = UM_ID_SHARED; /* no thread pointer: every free to it is a remote one */
-            open_heap(&shared_heap);
+            open_shared(&shared_heap);
         }
         um_lock_drop(&registry);
     }
     return shared_heap.live ? &shared_heap : NULL;
+}
+
+um_theap *um_theap_placed_lock(unsigned place) {
+    um_theap *h;
+    um_lock_take(&shared_lock);
+    h = placed[place];
+    if (!h) {
+        um_lock_take(&registry);
+        h = um_space_init() == 0 ? make_heap() : NULL;
+        if (h) {
+            open_shared(h);
+            h->placed = true;
+            h->node = (uint8_t)place;
+            placed[place] = h;
+        }
+        um_lock_drop(&registry);
+    }
+    return h;
 }
 
 void um_theap_shared_unlock(void) {
@@ -433,6 +456,9 @@ void um_theap_child_after_fork(void) {
     if (um_tls.heap)
         um_tls.heap->fork_gen = um_theap_fork_gen;
     shared_heap.fork_gen = um_theap_fork_gen;
+    for (unsigned i = 0; i < UM_NODES_MAX; i++)
+        if (placed[i])
+            placed[i]->fork_gen = um_theap_fork_gen;
     for (um_theap *h = parked; h; h = h->next_free)
         h->fork_gen = um_theap_fork_gen;
 }

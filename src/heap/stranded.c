@@ -99,7 +99,7 @@ static UM_NOINLINE void purge_idle(uint64_t before_ms) {
 
 void um_stranded_purge(uint64_t now) {
     uint64_t due = atomic_load_explicit(&next_purge_ms, memory_order_relaxed),
-             decay = um_space_setting.decay_ms;
+             decay = UM_SPACE_SETTING(decay_ms);
     if (um_likely(atomic_load_explicit(&stranded_slabs, memory_order_relaxed) == 0) || now < due) /* hint */
         return;
     if (um_place.strict) /* pages touched again were not looked at */

@@ -37,17 +37,17 @@ uint64_t um_space_read_clock(void) {
 
 size_t um_space_excess(void) {
     size_t used = atomic_load_explicit(&um_space_footprint, memory_order_relaxed); /* hint */
-    uint64_t limit = um_space_setting.soft_limit_bytes;
+    uint64_t limit = UM_SPACE_SETTING(soft_limit_bytes);
     return um_unlikely(limit != 0) && used > limit ? used - limit : 0;
 }
 
 static size_t usual_budget_locked(const um_space *sp) {
     size_t active = sp->active_slots << UM_SLOT_SHIFT;
     size_t peak = um_max(sp->peak_now, sp->peak_before);
-    if (um_space_setting.decay_ms == 0)
+    if (UM_SPACE_SETTING(decay_ms) == 0)
         return 0;
-    if (um_space_setting.dirty_max)
-        return um_space_setting.dirty_max;
+    if (UM_SPACE_SETTING(dirty_max))
+        return UM_SPACE_SETTING(dirty_max);
     return um_max(um_max(BUDGET_FLOOR, peak / SPARE_PART), peak - um_min(active, peak));
 }
 
@@ -149,7 +149,7 @@ void um_space_purge_excess(um_space *sp) {
 
 uint64_t um_space_tick(void) {
     uint64_t now = um_space_read_clock(), due = atomic_load_explicit(&next_tick_ms, memory_order_relaxed);
-    uint64_t decay = um_space_setting.decay_ms;
+    uint64_t decay = UM_SPACE_SETTING(decay_ms);
     if (now < due || !atomic_compare_exchange_strong_explicit(&next_tick_ms, &due, now + decay / 8 + 1,
                                                               memory_order_relaxed, memory_order_relaxed))
         return now;
@@ -199,8 +199,8 @@ void um_space_trim_idle(void) {
         um_lock_take(&sp->lock);
         keep = um_max(IDLE_FLOOR, (sp->active_slots << UM_SLOT_SHIFT) / 4);
         keep = um_max(keep, um_max(sp->missed_now, sp->missed_before));
-        if (um_space_setting.dirty_max)
-            keep = um_space_setting.dirty_max;
+        if (UM_SPACE_SETTING(dirty_max))
+            keep = UM_SPACE_SETTING(dirty_max);
         before = sp->dirty_bytes;
         um_lock_drop(&sp->lock);
         (void)purge(sp, keep, 0, false);

@@ -361,7 +361,8 @@ static um_span *take_locked(um_space *sp, size_t slots, size_t align, bool clean
 static bool over_limit(size_t slots) {
     size_t used = atomic_load_explicit(&um_space_footprint,
                                        memory_order_relaxed); /* a hint; races overshoot by a span */
-    return um_space_setting.limit_bytes && used + (slots << UM_SLOT_SHIFT) > um_space_setting.limit_bytes;
+    uint64_t limit = UM_SPACE_SETTING(limit_bytes);
+    return limit && used + (slots << UM_SLOT_SHIFT) > limit;
 }
 
 static size_t run_of(size_t slots) {

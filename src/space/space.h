@@ -10,17 +10,19 @@
 
 #define UM_NODES_MAX 64u
 
-/* Settings, from the options; before they are read the defaults hold. */
+/* Settings, from the options; before they are read the defaults hold. The atomic ones may change at any time;
+   relaxed: who reads the old value acts on it once more. */
 typedef struct um_space_settings {
-    uint64_t decay_ms;
-    uint64_t dirty_max;        /* 0: adaptive */
-    uint64_t limit_bytes;      /* 0: none */
-    uint64_t soft_limit_bytes; /* 0: none */
-    int hugepages;             /* um_hugepages_mode */
-    bool lock;                 /* what is opened is locked */
-    bool rigid;                /* some memory must not be given back a page at a time: see pin.c */
+    _Atomic(uint64_t) decay_ms;
+    _Atomic(uint64_t) dirty_max;        /* 0: adaptive */
+    _Atomic(uint64_t) limit_bytes;      /* 0: none */
+    _Atomic(uint64_t) soft_limit_bytes; /* 0: none */
+    int hugepages;                      /* um_hugepages_mode */
+    bool lock;                          /* what is opened is locked */
+    bool rigid;                         /* some memory must not be given back a page at a time: see pin.c */
 } um_space_settings;
 extern UM_HIDDEN um_space_settings um_space_setting;
+#define UM_SPACE_SETTING(field) atomic_load_explicit(&um_space_setting.field, memory_order_relaxed)
 
 /* Bytes; under the space's lock. */
 typedef struct um_space_stats {
