@@ -103,9 +103,9 @@ Test(slab, carves_each_block_once) {
 
 Test(slab, touched_remembers_an_earlier_use) {
     um_slab_init(slab, 0);
-    slab->bytes = 20000;
+    slab->bytes = UM_SLOT_BYTES;
     cr_assert(um_slab_carve(slab));
-    cr_expect_eq(um_slab_touched(slab), 20000);
+    cr_expect_eq(um_slab_touched(slab), UM_SLOT_BYTES);
 }
 
 Test(slab, numbers_every_offset_of_every_class) {
