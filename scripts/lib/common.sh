@@ -8,6 +8,7 @@ ext_packages="g++ pkg-config liburcu-dev libapr1-dev libboost-dev"
 check_packages="$run_packages g++ binutils clang clang-format-14 libclang-rt-14-dev libcriterion-dev pkg-config
   valgrind procps util-linux libpython3.11-testsuite sqlite3 redis-server redis-tools perl git xz-utils zstd coreutils
    bash spin cppcheck libnuma-dev libjemalloc-dev netbase $bench_packages $ext_packages" # netbase: /etc/hosts, where python's tests look up localhost
+arm64_packages="gcc-aarch64-linux-gnu g++-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user"
 lab_packages="qemu-system-x86 busybox-static"
 
 say() {
@@ -47,14 +48,15 @@ need_packages() {
         die "apt-get could not install:$missing"
 }
 
-# configure FOLDER MESON-OPTION...: makes or updates a build folder; talks, so call it through quietly.
+# configure FOLDER MESON-OPTION...: makes or updates a build folder; talks, so call it through quietly. CROSS_FILE, if set,
+# is for Meson.
 configure() {
     folder=$1
     shift
     if [ -f "$folder/build.ninja" ]; then
         meson configure "$@" "$folder"
     else
-        meson setup "$@" "$folder" "$root"
+        meson setup ${CROSS_FILE:+--cross-file "$CROSS_FILE"} "$@" "$folder" "$root"
     fi
 }
 

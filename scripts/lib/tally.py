@@ -1,8 +1,8 @@
 """Sums up test results for scripts/check. Usage: tally.py FILE...
 
-A FILE is a STAGE/meson-logs/*.json (one JSON object a line) or a *.stage file, whose lines are "passed NAME" or
-"failed NAME" for steps that are no Meson tests, like a build. Prints what failed and was skipped, then the sum as
-"N passed, N failed"; exits 1 if anything failed or nothing passed.
+A FILE is a STAGE/meson-logs/*.json (one JSON object a line) or a *.stage file, whose lines are "passed NAME",
+"failed NAME" or "skipped NAME" for steps that are no Meson tests, like a build. Prints what failed and was skipped, then
+the sum as "N passed, N failed"; exits 1 if anything failed or nothing passed.
 """
 
 import json

@@ -13,6 +13,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#define DIES_EMULATOR "qemu: " /* where it runs us, it says the signal as well, on a line of its own */
+
 static pid_t dies_child; /* the last one, whose only thread has this number too */
 
 /* What the child wrote to stderr goes to text; the result is its wait status. */
@@ -34,6 +36,8 @@ static inline int dies_status(void (*f)(void *arg), void *arg, char *text, size_
     for (ssize_t n; len < room - 1 && (n = read(ends[0], text + len, room - 1 - len)) > 0;)
         len += (size_t)n;
     text[len] = 0;
+    if (strstr(text, DIES_EMULATOR))
+        *strstr(text, DIES_EMULATOR) = 0;
     close(ends[0]);
     cr_assert_eq(waitpid(child, &status, 0), child);
     return status;

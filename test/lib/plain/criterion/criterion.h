@@ -1,11 +1,14 @@
-/* The part of Criterion that the unit tests use, for builds with ThreadSanitizer: Criterion keeps its own
-   memory at addresses that this sanitizer has taken for its shadow, and does not start. Each test runs in a
-   child process, like there; a finding of the sanitizer ends the child with a status of its own and so fails
-   the test. Included by one file a program, it is the whole runner; arguments are ignored. No theories, no
+/* The part of Criterion that the unit tests use, for builds with ThreadSanitizer and for other machines:
+   Criterion keeps its own memory at addresses that this sanitizer has taken for its shadow, and does not
+   start; and it is not installed for machines but this one. Each test runs in a child process, like there; a
+   finding of the sanitizer ends the child with a status of its own and so fails the test. Included by one
+   file a program, it is the whole runner. --without=SUITE::NAME, which may be a pattern of the shell, leaves
+   tests out, and it is a failure if there are none such; other arguments are ignored. No theories, no
    parameters, no timeouts. */
 #ifndef UM_PLAIN_CRITERION_H
 #define UM_PLAIN_CRITERION_H
 
+#include <fnmatch.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -65,11 +68,44 @@ static inline bool plain_run(const struct plain_test *t) {
     return !t->options.signal && WEXITSTATUS(status) == t->options.exit_code;
 }
 
-int main(void) {
-    unsigned failures = 0, tests = 0;
+static inline bool plain_matches(const char *argument, const struct plain_test *t) {
+    static const char option[] = "--without=";
+    char name[256];
+    (void)snprintf(name, sizeof name, "%s::%s", t->suite, t->name);
+    return strncmp(argument, option, sizeof option - 1) == 0 &&
+           fnmatch(argument + sizeof option - 1, name, 0) == 0;
+}
+
+static inline bool plain_left_out(const struct plain_test *t, char **arguments) {
+    while (*arguments && !plain_matches(*arguments, t))
+        arguments++;
+    return *arguments;
+}
+
+/* How many of the arguments name no test. */
+static inline unsigned plain_strays(char **arguments) {
+    unsigned strays = 0;
+    for (; *arguments; arguments++) {
+        const struct plain_test *t = plain_first;
+        while (t && !plain_matches(*arguments, t))
+            t = t->next;
+        if (!t && strncmp(*arguments, "--without", 9) == 0) {
+            printf("FAILED %s: no such test\n", *arguments);
+            strays++;
+        }
+    }
+    return strays;
+}
+
+int main(int argc, char **argv) {
+    unsigned failures = plain_strays(argv + (argc > 0)), tests = 0;
     for (const struct plain_test *t = plain_first; t; t = t->next) {
         if (t->options.disabled)
             continue;
+        if (plain_left_out(t, argv + (argc > 0))) {
+            printf("left out %s::%s\n", t->suite, t->name);
+            continue;
+        }
         bool good = plain_run(t);
         printf("%s %s::%s\n", good ? "ok    " : "FAILED", t->suite, t->name);
         failures += !good;
