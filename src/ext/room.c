@@ -83,6 +83,10 @@ size_t um_room_bytes(const void *p) {
     return um_span_of(p)->bytes;
 }
 
+uint32_t *um_room_word(const void *p) {
+    return &um_span_of(p)->block_bytes;
+}
+
 bool um_room_is(um_module m, const void *p) {
     const um_span *s = um_space_window.table ? um_span_of(p) : NULL;
     return s && um_span_kind_of(s) == UM_SPAN_EXT && p == um_span_start(s) && s->class_id == (uint8_t)m;

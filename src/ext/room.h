@@ -17,6 +17,8 @@ UM_HIDDEN void um_room_give(void *p, size_t touched);
 UM_HIDDEN bool um_room_extend(void *p, size_t bytes);
 /* Bytes that p, from um_room_take, has: a multiple of the slot. */
 UM_HIDDEN size_t um_room_bytes(const void *p);
+/* A word beside p, from um_room_take, for the module's own use: who holds p reads and writes it. */
+UM_HIDDEN uint32_t *um_room_word(const void *p);
 /* Whether p is the start of what the module took and did not give back. */
 UM_HIDDEN bool um_room_is(um_module m, const void *p);
 /* The place of the calling thread, where there is no other wish. */

@@ -42,9 +42,13 @@ void um_migrate_count(const um_migration *done) {
     UM_COUNT_ADD(numa_request_bytes, done->there_bytes);
 }
 
+/* Pages that the owner has not touched yet would appear where the slab's address belongs. */
 static void add(um_migration *sum, int *first_error, um_span *s, unsigned node) {
     um_migration one;
-    int err = um_migrate_span(s, node, &one);
+    int err;
+    if (s->carved < s->capacity)
+        (void)um_os_populate((uintptr_t)um_span_start(s), UM_SLOT_BYTES); /* else they do appear there */
+    err = um_migrate_span(s, node, &one);
     sum->there_bytes += one.there_bytes;
     sum->elsewhere_bytes += one.elsewhere_bytes;
     *first_error = *first_error ? *first_error : err;

@@ -85,19 +85,19 @@ static int nodes_list(const char *name, um_node_set *out) {
     return path ? um_topology_list(path, out) : ENAMETOOLONG;
 }
 
-static int node_file(um_file *f, unsigned id, const char *name) {
-    um_text t;
-    um_text_str(path_start(&t), "node");
-    um_text_u64(&t, id);
-    um_text_char(&t, '/');
-    um_text_str(&t, name);
-    const char *path = path_end(&t);
-    return path ? um_file_open(f, path) : ENAMETOOLONG;
+static const char *node_path(um_text *t, unsigned id, const char *name) {
+    um_text_str(path_start(t), "node");
+    um_text_u64(t, id);
+    um_text_char(t, '/');
+    um_text_str(t, name);
+    return path_end(t);
 }
 
 int um_topology_memory(unsigned id, um_node_memory *out) {
+    um_text t;
     um_file f;
-    int err = node_file(&f, id, "meminfo");
+    const char *path = node_path(&t, id, "meminfo");
+    int err = path ? um_file_open(&f, path) : ENAMETOOLONG;
     uint64_t total = 0, unused = 0;
     *out = (um_node_memory){0, 0};
     if (err)
@@ -115,6 +115,13 @@ int um_topology_memory(unsigned id, um_node_memory *out) {
     if (!err)
         *out = (um_node_memory){total * UM_KIB, unused * UM_KIB};
     return err;
+}
+
+int um_topology_cpus_of(unsigned id, um_node_set *out) {
+    um_text t;
+    const char *path = node_path(&t, id, "cpulist");
+    *out = (um_node_set){{0}};
+    return path ? um_topology_list(path, out) : ENAMETOOLONG;
 }
 
 /* What there is */
@@ -167,10 +174,12 @@ static uint8_t *row_of(um_topology *t, unsigned place) {
 /* The distance file of a node has a figure for each online node, by ascending id. */
 static void read_distances(um_topology *t, unsigned place, const um_node_set *online) {
     uint8_t *distance = row_of(t, place);
+    um_text text;
+    const char *path = node_path(&text, t->id[place], "distance");
     um_file f;
     for (unsigned i = 0; i < t->count; i++)
         distance[i] = i == place ? UM_TOPOLOGY_NEAR : UM_TOPOLOGY_FAR;
-    if (node_file(&f, t->id[place], "distance") != 0)
+    if (!path || um_file_open(&f, path) != 0)
         return;
     for (um_node_set_each(to, online)) {
         uint64_t figure;

@@ -87,6 +87,9 @@ typedef struct um_node_memory {
 /* What node `id` has, read from sysfs at each call. 0 or an errno value. */
 UM_HIDDEN int um_topology_memory(unsigned id, um_node_memory *out);
 
+/* The processors of node `id` that are online, those below UM_NODE_IDS, read likewise. */
+UM_HIDDEN int um_topology_cpus_of(unsigned id, um_node_set *out);
+
 /* Below: what get and refresh are made of, for tests. */
 
 /* const after start but for tests, which set them before the first call. */

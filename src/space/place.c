@@ -243,15 +243,8 @@ int um_place_try(void) {
     return err;
 }
 
-static bool is_right(unsigned place, int node) {
-    if (node < 0)
-        return false;
-    return um_place.restricted ? um_node_set_has(&um_place.nodes, (unsigned)node)
-                               : (unsigned)node == um_place.id[place];
-}
-
 /* False: a page is elsewhere. What the kernel will not tell counts as right: the report says so. */
-static bool look_at(unsigned place, uintptr_t at, size_t bytes) {
+static bool look_at(const um_node_set *want, uintptr_t at, size_t bytes) {
     int nodes[FILL_PAGES];
     for (size_t pages = bytes / um_os_page_bytes; pages;) {
         size_t n = um_min(pages, FILL_PAGES);
@@ -261,7 +254,7 @@ static bool look_at(unsigned place, uintptr_t at, size_t bytes) {
             return err == EPERM || err == ENOSYS;
         }
         for (size_t i = 0; i < n; i++)
-            if (!is_right(place, nodes[i]))
+            if (nodes[i] < 0 || !um_node_set_has(want, (unsigned)nodes[i]))
                 return false;
         at += n * um_os_page_bytes;
         pages -= n;
@@ -269,9 +262,7 @@ static bool look_at(unsigned place, uintptr_t at, size_t bytes) {
     return true;
 }
 
-bool um_place_fill(unsigned place, uintptr_t at, size_t bytes) {
-    if (atomic_load_explicit(&um_place.first_touch, memory_order_relaxed)) /* nobody was told of the nodes */
-        return true;
+bool um_place_fill_on(const um_node_set *want, uintptr_t at, size_t bytes) {
     for (size_t done = 0, n; done < bytes; done += n) {
         int err;
         n = um_min(FILL_BYTES, bytes - done);
@@ -279,11 +270,18 @@ bool um_place_fill(unsigned place, uintptr_t at, size_t bytes) {
         if (err == EINVAL) /* before Linux 5.14 */
             for (size_t i = 0; i < n; i += um_os_page_bytes)
                 *(volatile char *)(at + done + i) = 0;
-        if ((err && err != EINVAL) || !look_at(place, at + done, n)) {
+        if ((err && err != EINVAL) || !look_at(want, at + done, n)) {
             (void)um_os_purge(at, done + n); /* zero either way */
             UM_COUNT_ADD(numa_remote_spans, 1);
             return false;
         }
     }
     return true;
+}
+
+bool um_place_fill(unsigned place, uintptr_t at, size_t bytes) {
+    um_node_set one = um_node_set_of(um_place.id[place]);
+    if (atomic_load_explicit(&um_place.first_touch, memory_order_relaxed)) /* nobody was told of the nodes */
+        return true;
+    return um_place_fill_on(um_place.restricted ? &um_place.nodes : &one, at, bytes);
 }

@@ -51,5 +51,8 @@ UM_HIDDEN void um_place_bind(unsigned place, uintptr_t at, size_t bytes);
 /* Touches all pages, which read as zero, and looks where they are. False: not all are where the policy wants
    them; then none is kept. True where the kernel takes no policy. */
 UM_HIDDEN bool um_place_fill(unsigned place, uintptr_t at, size_t bytes);
+/* The same, for pages that are to be on some of these nodes (kernel ids), whatever the kernel was told. On
+   memory in use: what it holds stays, and is lost on false. */
+UM_HIDDEN bool um_place_fill_on(const um_node_set *want, uintptr_t at, size_t bytes);
 
 #endif

@@ -112,7 +112,7 @@ typedef struct um_span {
         struct um_span *pending_next; /* slab: written by the holder of its PENDING token */
         void *hard; /* hardened: its record of the slab, or the large block; see hard/internal.h */
     };
-    uint32_t block_bytes;      /* slab: const while a slab */
+    uint32_t block_bytes;      /* slab: const while a slab; of ext: the module\'s own word */
     uint32_t reciprocal;       /* slab: 2^32 / block_bytes, rounded up; const while a slab */
     uint8_t class_id;          /* slab: const while a slab */
     _Atomic(uint8_t) kind;     /* um_span_kind. Relaxed: read with a pointer to a block, which orders it */
