@@ -1,0 +1,180 @@
+/* umalloc.hpp: the families for C++17, header-only.
+
+   Containers are the standard library's, or Boost's; this makes them allocate from umalloc: `um::allocator`
+   is a template argument, the resources are for std::pmr. The rest are guards, whose destructors end what
+   their constructors began. What fails for lack of memory throws std::bad_alloc, or aborts where exceptions
+   are off. Nothing here may be copied unless it says so, and threads may use it as they may the family
+   underneath.
+
+       std::vector<float, um::allocator<float, UM_ALIGN(64)>> column;
+
+       {
+           um::epoch_guard reading;
+           use(head.load());
+       }
+       um::retire(unlinked);
+
+   Costs nothing beyond the C functions: what is not a template is inline. */
+#ifndef UMALLOC_HPP
+#define UMALLOC_HPP
+
+#include <umalloc/reclaim.h>
+#include <umalloc/umalloc.h>
+
+#include <atomic>
+#include <cstddef>
+#include <cstdlib>
+#include <limits>
+#include <memory_resource>
+#include <new>
+#include <type_traits>
+
+namespace um {
+
+/* Private. */
+namespace detail {
+
+[[noreturn]] inline void no_memory() {
+#ifdef __cpp_exceptions
+    throw std::bad_alloc();
+#else
+    std::abort();
+#endif
+}
+
+template <class P> P *checked(P *p) {
+    if (!p)
+        no_memory();
+    return p;
+}
+
+/* The flags, with the larger of their alignment and the one that is needed. */
+constexpr um_flags aligned(um_flags flags, std::size_t align) {
+    um_flags log2 = 0;
+    while ((std::size_t{1} << log2) < align)
+        log2++;
+    return (flags & 63) >= log2 || log2 <= 4 ? flags : (flags & ~um_flags{63}) | log2;
+}
+
+} // namespace detail
+
+/* An allocator for containers: blocks of um_malloc with these flags, aligned for T or as the flags say. All
+   with the same flags are equal, whatever their T: containers move and swap without a copy. A block may be
+   given to free(). */
+template <class T, um_flags Flags = 0> class allocator {
+  public:
+    using value_type = T;
+    using propagate_on_container_move_assignment = std::true_type;
+    using is_always_equal = std::true_type;
+    template <class U> struct rebind { using other = allocator<U, Flags>; };
+
+    constexpr allocator() noexcept = default;
+    template <class U> constexpr allocator(const allocator<U, Flags> &) noexcept {}
+
+    [[nodiscard]] T *allocate(std::size_t n) {
+        if (n > std::numeric_limits<std::size_t>::max() / sizeof(T))
+            detail::no_memory();
+        return static_cast<T *>(detail::checked(um_malloc(n * sizeof(T), flags)));
+    }
+    void deallocate(T *p, std::size_t n) noexcept {
+        um_free_sized(p, n * sizeof(T), flags);
+    }
+
+  private:
+    static constexpr um_flags flags = detail::aligned(Flags, alignof(T));
+};
+
+/* Private: always. */
+template <class T, class U, um_flags Flags>
+constexpr bool operator==(const allocator<T, Flags> &, const allocator<U, Flags> &) noexcept {
+    return true;
+}
+
+/* Private: never. */
+template <class T, class U, um_flags Flags>
+constexpr bool operator!=(const allocator<T, Flags> &, const allocator<U, Flags> &) noexcept {
+    return false;
+}
+
+/* A memory resource over um_malloc, with flags that may be chosen at run time: a node, zeroes, huge pages.
+   Any thread. Holds nothing, so it may end before its blocks do. */
+class malloc_resource final : public std::pmr::memory_resource {
+  public:
+    explicit malloc_resource(um_flags flags = 0) noexcept : flags_(flags) {}
+
+  private:
+    void *do_allocate(std::size_t bytes, std::size_t align) override {
+        return detail::checked(um_malloc(bytes, detail::aligned(flags_, align)));
+    }
+    void do_deallocate(void *p, std::size_t bytes, std::size_t align) override {
+        um_free_sized(p, bytes, detail::aligned(flags_, align));
+    }
+    bool do_is_equal(const std::pmr::memory_resource &other) const noexcept override {
+        return this == &other;
+    }
+
+    um_flags flags_;
+};
+
+/* A read section (um_epoch_enter) as long as the object lives. Nests. */
+class epoch_guard {
+  public:
+    epoch_guard() noexcept {
+        um_epoch_enter();
+    }
+    ~epoch_guard() {
+        um_epoch_leave();
+    }
+    epoch_guard(const epoch_guard &) = delete;
+    epoch_guard &operator=(const epoch_guard &) = delete;
+};
+
+/* Private. */
+namespace detail {
+
+template <class T> void destroy(void *object) {
+    delete static_cast<T *>(object);
+}
+
+} // namespace detail
+
+/* um_retire of an object that new made: it is deleted once no read section can hold it. Throws if there is no
+   memory for a record, and then the object is still the caller's. */
+template <class T> void retire(T *object) {
+    if (object && !um_retire(const_cast<std::remove_cv_t<T> *>(object), detail::destroy<T>))
+        detail::no_memory();
+}
+
+/* A hazard pointer (um_hazard_take) as long as the object lives: for the thread that made it. */
+class hazard {
+  public:
+    hazard() : own_(detail::checked(um_hazard_take())) {}
+    ~hazard() {
+        um_hazard_give(own_);
+    }
+    hazard(const hazard &) = delete;
+    hazard &operator=(const hazard &) = delete;
+
+    /* What the source points to; it is not reclaimed until the next call on this hazard pointer, or its end.
+     */
+    template <class T> T *protect(const std::atomic<T *> &source) noexcept {
+        static_assert(std::atomic<T *>::is_always_lock_free && sizeof source == sizeof(T *));
+        return static_cast<T *>(um_hazard_protect(own_, &source));
+    }
+    void clear() noexcept {
+        um_hazard_set(own_, nullptr);
+    }
+
+  private:
+    um_hazard *own_;
+};
+
+/* um_hazard_retire of an object that new made. Throws as retire does. */
+template <class T> void hazard_retire(T *object) {
+    if (object && !um_hazard_retire(const_cast<std::remove_cv_t<T> *>(object), detail::destroy<T>))
+        detail::no_memory();
+}
+
+} // namespace um
+
+#endif

@@ -1,0 +1,155 @@
+/* umalloc.hpp: containers of the standard library and of Boost over the allocator and over each resource;
+ * what guards begin and end; what failures throw. No Criterion: its C++ asserts would be most of the file's
+ * lines. */
+#include <umalloc/umalloc.hpp>
+
+#include "containers.h"
+
+#include <cstdint>
+#include <thread>
+
+namespace {
+
+template <class F> bool throws_bad_alloc(F f) {
+    try {
+        f();
+    } catch (const std::bad_alloc &) {
+        return true;
+    }
+    return false;
+}
+
+bool is_aligned(const void *p, std::size_t align) {
+    return reinterpret_cast<std::uintptr_t>(p) % align == 0;
+}
+
+constexpr std::size_t impossible = std::size_t{1} << 60;
+
+/* --- um::allocator --- */
+
+template <class T> using plain = um::allocator<T>;
+
+struct from_nothing {
+    template <class T> plain<T> get() const {
+        return {};
+    }
+};
+
+struct alignas(256) wide {
+    char bytes[256];
+};
+
+void test_allocator() {
+    containers::all<plain>(from_nothing{});
+    std::vector<float, um::allocator<float, UM_ALIGN(4096)>> page(10);
+    CHECK(is_aligned(page.data(), 4096), "the flags' alignment holds");
+    std::vector<wide, um::allocator<wide, UM_ALIGN(64)>> wides(3);
+    CHECK(is_aligned(wides.data(), alignof(wide)), "a type's larger alignment holds");
+    int *zeroes = um::allocator<int, UM_ZERO>().allocate(100000);
+    CHECK(check_zero(zeroes, 100000 * sizeof(int)) == 100000 * sizeof(int), "UM_ZERO zeroes");
+    um_free(zeroes);
+    CHECK((um::allocator<int>() == um::allocator<wide>()), "all with the same flags are equal");
+    CHECK(throws_bad_alloc([] { (void)plain<int>().allocate(impossible); }), "too many bytes throw");
+    CHECK(throws_bad_alloc([] { (void)plain<int>().allocate(SIZE_MAX / sizeof(int) + 2); }),
+          "a product without room throws");
+}
+
+/* --- resources --- */
+
+void test_resource(std::pmr::memory_resource &r) {
+    containers::over(&r);
+    for (std::size_t align = 1; align <= 4096; align *= 2) {
+        void *p = r.allocate(100, align);
+        CHECK(is_aligned(p, align), "a block of alignment %zu has it", align);
+        check_fill(p, 100, align);
+        CHECK(check_pattern(p, 100, 100, align) == 100, "the block can be written");
+        r.deallocate(p, 100, align);
+    }
+    CHECK(throws_bad_alloc([&] { (void)r.allocate(impossible); }), "too many bytes throw");
+    CHECK(r.is_equal(r) && !r.is_equal(*std::pmr::new_delete_resource()), "a resource equals itself alone");
+}
+
+void test_malloc_resource() {
+    um::malloc_resource r, zero(UM_ZERO);
+    test_resource(r);
+    test_resource(zero);
+    char *p = static_cast<char *>(zero.allocate(50000, 8));
+    CHECK(check_zero(p, 50000) == 50000, "UM_ZERO zeroes");
+    zero.deallocate(p, 50000, 8);
+}
+
+/* --- epochs and hazard pointers --- */
+
+std::atomic<int> alive;
+
+struct object {
+    int value;
+    explicit object(int v) : value(v) {
+        alive++;
+    }
+    ~object() {
+        value = -1;
+        alive--;
+    }
+};
+
+void test_epoch() {
+    {
+        um::epoch_guard outer;
+        um::epoch_guard inner;
+        std::atomic<object *> head{new object(1)};
+        object *old = head.exchange(new object(2));
+        std::thread([&] {
+            um::retire(old);
+            um::retire(static_cast<object *>(nullptr));
+        }).join();
+        CHECK(old->value == 1, "what is retired within a section stays");
+        um::retire(const_cast<const object *>(head.load()));
+        CHECK(alive == 2, "both are alive");
+    }
+    um_reclaim_flush();
+    CHECK(alive == 0, "after the section all are deleted, %d left", alive.load());
+}
+
+void test_hazard() {
+    std::atomic<object *> head{new object(1)};
+    {
+        um::hazard h;
+        object *seen = h.protect(head);
+        CHECK(seen == head, "the hazard pointer finds the object");
+        std::thread([&] {
+            um::hazard_retire(head.exchange(nullptr));
+            um_reclaim_flush();
+        }).join();
+        CHECK(seen->value == 1, "what a hazard pointer names stays");
+        CHECK(h.protect(head) == nullptr, "it follows the source");
+        um_reclaim_flush();
+        CHECK(alive == 0, "then it is deleted");
+        head = new object(2);
+        h.protect(head);
+        um::hazard_retire(head.exchange(nullptr));
+        um_reclaim_flush();
+        CHECK(alive == 1, "the next one stays");
+        h.clear();
+        um_reclaim_flush();
+        CHECK(alive == 0, "until it is no longer named");
+    }
+    CHECK(throws_bad_alloc([] {
+              um::hazard many[UM_HAZARDS_A_THREAD];
+              um::hazard more;
+          }),
+          "one hazard pointer too many throws");
+    um::hazard again;
+}
+
+} // namespace
+
+int main() {
+    check_watchdog(240);
+    test_allocator();
+    test_malloc_resource();
+    test_epoch();
+    test_hazard();
+    std::printf("passed; Boost's containers were %s\n", HAVE_BOOST ? "tested" : "not installed");
+    return 0;
+}
