@@ -264,9 +264,19 @@ UM_EXPORT void *calloc(size_t n, size_t size) {
     return um_front_alloc_zeroed(bytes);
 }
 
+/* A block that grows a little is likely to grow again, and classes are a sixteenth of a doubling apart: room
+   for a quarter more saves most of the copies. Below GROWS_FROM a copy costs no more than the rest of the
+   call. */
+#define GROWS_FROM 1024u
+
+static size_t grown(size_t old, size_t bytes) {
+    size_t room = old + old / 4;
+    return old >= GROWS_FROM && bytes > old && bytes < room && room <= UM_MEDIUM_MAX ? room : bytes;
+}
+
 static UM_NOINLINE void *resize_by_copy(void *p, size_t old, size_t bytes) {
     int before = errno;
-    void *q = um_front_malloc(bytes);
+    void *q = um_front_malloc(grown(old, bytes));
     if (!q && bytes <= old) { /* a shrink cannot fail */
         errno = before;
         return p;

@@ -89,6 +89,21 @@ Test(realloc, growth_peaks_near_the_final_size) {
 }
 
 /* Shrinking gives the tail back; nobody has to free first. */
+/* A buffer that grows by a little is not copied at each step, nor given more than a quarter too much. */
+Test(realloc, small_steps_are_not_all_copies) {
+    char *p = malloc(1024);
+    unsigned moves = 0;
+    for (size_t bytes = 1024 + 256; bytes <= 32 * CHECK_KIB; bytes += 256) {
+        char *q = realloc(p, bytes);
+        cr_assert_not_null(q);
+        moves += q != p;
+        p = q;
+        cr_assert_leq(malloc_usable_size(p), bytes + bytes / 4 + 512);
+    }
+    free(p);
+    cr_expect_leq(moves, 20, "%u copies", moves);
+}
+
 Test(realloc, shrinking_returns_memory) {
     size_t base = check_rss_kib();
     char *p = malloc(64 * CHECK_MIB);
