@@ -97,6 +97,92 @@ UM_API void um_thread_flush(void) UM_NOTHROW;
    other threads to use, as if the thread had ended. It may go on at any time. */
 UM_API void um_thread_idle(void) UM_NOTHROW;
 
+/* --- questions --- */
+
+/* The NUMA node, by the kernel's number, that memory at the address is meant to come from. -1: EINVAL, it is
+   not umalloc's; ENODATA, the kernel chooses, as UMALLOC_NUMA asks; ENOTSUP. */
+UM_API int um_node_intended(const void *p) UM_NOTHROW;
+/* The node that the page at the address lies on now; asks the kernel. Any address of the process. -1: ENOENT,
+   the page is not in memory; EFAULT, nothing is mapped there; EPERM or ENOSYS, the kernel does not tell. */
+UM_API int um_node_actual(const void *p) UM_NOTHROW;
+
+/* What um_walk tells of a live block. */
+typedef struct um_block_info {
+    void *start;
+    size_t bytes;   /* usable ones; where UMALLOC_HARDEN is on, those asked for */
+    int size_class; /* -1: larger than any, or of the hardened allocator */
+} um_block_info;
+
+/* Calls `visit` for each live block of malloc and um_malloc, in no order, until it returns false. It may
+   allocate and free; blocks that come or go meanwhile are seen or not. So are those of other threads that
+   allocate and free at the time; what all hold still is seen exactly once, and nothing else is. Takes memory
+   for a list of the blocks that threads keep for reuse. How many were visited; -1: ENOMEM, ENOTSUP. */
+UM_API int64_t um_walk(bool (*visit)(const um_block_info *block, void *ctx), void *ctx);
+
+/* The version of um_stats that this header describes: later ones add fields at the end. */
+#define UM_STATS_VERSION 1u
+
+/* What the allocator holds and did. All sizes are bytes. */
+typedef struct um_stats {
+    uint32_t size;            /* set by the caller: sizeof(um_stats); then what of it was filled */
+    uint32_t version;         /* UM_STATS_VERSION of the library */
+    uint64_t allocated;       /* in blocks that the program holds */
+    uint64_t active;          /* in spans that hold such blocks, or are cut for them, or are a module's */
+    uint64_t dirty;           /* freed, kept for reuse */
+    uint64_t metadata;        /* records of the allocator's own */
+    uint64_t resident;        /* the sum of the last three: the most it has in memory */
+    uint64_t mapped;          /* address space */
+    uint64_t retained;        /* of that, given back: costs no memory */
+    uint64_t peak;            /* the most that was active and dirty, ever */
+    uint64_t kernel_resident; /* of the whole process, as the kernel says; 0: unknown */
+    uint64_t large_blocks, large_bytes; /* live blocks over 32 KiB */
+    uint64_t threads;                   /* that have a heap */
+    /* Since the start: */
+    uint64_t purges, purged_bytes; /* given back to the system */
+    uint64_t remote_frees,
+        remote_batches;     /* frees by another thread than the block's, and hand-overs of such */
+    uint64_t failed_allocs; /* answered with NULL */
+    uint64_t soft_limit_hits;
+    uint64_t heap_moves; /* heaps that followed their thread to another node */
+    uint64_t mmap_calls, munmap_calls, mremap_calls, madvise_calls;
+} um_stats;
+
+/* Fills out, whose size the caller has set. Figures of running threads are as of their last slow path. Takes
+   microseconds to milliseconds, by how much there is. 0; -1: EINVAL, the size is none; ENOTSUP. */
+UM_API int um_stats_get(um_stats *out) UM_NOTHROW;
+
+/* A size class, now and since the start. */
+typedef struct um_class_usage {
+    uint64_t block_bytes, live_blocks, allocs, frees, slabs, slab_bytes;
+} um_class_usage;
+
+/* Rows of all size classes, by um_size_class, n at most. How many classes there are. */
+UM_API size_t um_stats_classes(um_class_usage *rows, size_t n) UM_NOTHROW;
+
+/* Memory of a node, now. */
+typedef struct um_node_usage {
+    uint64_t node; /* the kernel's number */
+    uint64_t mapped_bytes, active_bytes, dirty_bytes;
+} um_node_usage;
+
+/* Rows of the nodes that memory was taken for, n at most. How many there are. */
+UM_API size_t um_stats_nodes(um_node_usage *rows, size_t n) UM_NOTHROW;
+
+/* --- options at run time --- */
+
+/* The value of an option, as text that um_option_set takes. Names are those of docs/options.md, with or
+   without UMALLOC_, whatever the case. As snprintf: at most room - 1 bytes and a zero go to text, and the
+   result is how long the whole is. -1: ENOENT, there is no such option. */
+UM_API int um_option_get(const char *name, char *text, size_t room) UM_NOTHROW;
+/* Changes an option from now on: those that docs/options.md says may change, such as limit, soft_limit,
+   decay_ms, dirty_max, thread_cache and stats. What is there is not given back by that: um_trim does. 0; -1:
+   ENOENT; EPERM, only the start can set it; EINVAL, no such value (um_option_forms tells which there are);
+   ENOTSUP. */
+UM_API int um_option_set(const char *name, const char *value) UM_NOTHROW;
+/* The accepted forms of an option, as text: "a size from 0 to 64T (suffixes K, M, G, T)". As um_option_get.
+ */
+UM_API int um_option_forms(const char *name, char *text, size_t room) UM_NOTHROW;
+
 UM_END
 
 #endif

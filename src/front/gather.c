@@ -13,12 +13,14 @@
 
 _Static_assert(UM_CLASSES <= UM_STATS_CLASSES_MAX, "a row for each class");
 
-/* Blocks on a list that its owner may be changing: bounded, and never outside the slab. */
-static __attribute__((no_sanitize("thread", "address"))) unsigned count_list(const um_span *s) {
+__attribute__((no_sanitize("thread", "address"))) unsigned
+um_gather_list(const um_span *s, const um_block *b, unsigned most, void (*f)(const um_block *b, void *ctx),
+               void *ctx) {
     unsigned n = 0;
-    const um_block *b = s->list;
-    while (n < s->carved && ((uintptr_t)b ^ (uintptr_t)um_span_start(s)) < UM_SLOT_BYTES &&
-           b->self == (uintptr_t)b) {
+    while (n < most && ((uintptr_t)b ^ (uintptr_t)um_span_start(s)) < UM_SLOT_BYTES &&
+           ((uintptr_t)b & (sizeof *b - 1)) == 0 && b->self == (uintptr_t)b) {
+        if (f)
+            f(b, ctx);
         n++;
         b = b->next;
     }
@@ -32,7 +34,7 @@ static __attribute__((no_sanitize("thread"))) unsigned blocks_in_use(const um_sp
         return 0;
     switch (s->place) {
     case UM_PLACE_CURRENT:
-        gone = count_list(s);
+        gone = um_gather_list(s, s->list, s->carved, NULL, NULL);
         break;
     case UM_PLACE_AVAIL:
         gone = s->carved - (unsigned)um_min(s->countdown, s->carved);
@@ -75,14 +77,16 @@ static __attribute__((no_sanitize("thread"))) void add_span(const um_span *s, vo
 /* Blocks in a cache, which its owner may be changing: a link may be what the program wrote into a block that
    was handed out meanwhile. It is followed only into slabs of the class, which stay mapped: the spaces are
    paused. */
-static __attribute__((no_sanitize("thread", "address"))) unsigned count_cached(const um_cache *k,
-                                                                               const um_block *b) {
+__attribute__((no_sanitize("thread", "address"))) unsigned
+um_gather_cached(const um_cache *k, const um_block *b, void (*f)(const um_block *b, void *ctx), void *ctx) {
     unsigned n = 0;
     for (; n < CACHED_MAX; n++, b = b->next) {
         const um_span *s = um_span_of(b);
         if (!s || um_span_kind_of(s) != UM_SPAN_SLAB || s->class_id != k->class_id ||
             ((uintptr_t)b & (sizeof *b - 1)) != 0 || b->self != (uintptr_t)b)
             break;
+        if (f)
+            f(b, ctx);
     }
     return n;
 }
@@ -92,7 +96,7 @@ static __attribute__((no_sanitize("thread"))) void add_cache(const um_cache *k, 
                                                              um_snapshot *out) {
     unsigned n;
     um_space_pause();
-    n = count_cached(k, k->home.list) + count_cached(k, k->rest);
+    n = um_gather_cached(k, k->home.list, NULL, NULL) + um_gather_cached(k, k->rest, NULL, NULL);
     um_space_resume();
     n = (unsigned)um_min(n, row->live);
     row->live -= n;

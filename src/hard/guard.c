@@ -213,3 +213,13 @@ void um_hard_guard_tell(const void *address) {
     um_hard_trace_say(&g->allocated, "allocated");
     um_hard_trace_say(&g->freed, "freed");
 }
+
+unsigned um_hard_guard_live(size_t *at, um_hard_block *out, unsigned most) {
+    unsigned n = 0;
+    um_lock_take(&um_hard_guard_lock);
+    for (; *at < total && n < most; ++*at)
+        if (um_hard_state_of(pages[*at].tag) == UM_HARD_LIVE)
+            out[n++] = (um_hard_block){pages[*at].block, pages[*at].bytes};
+    um_lock_drop(&um_hard_guard_lock);
+    return n;
+}

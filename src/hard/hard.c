@@ -247,6 +247,42 @@ void um_hard_flush(void) {
     um_hard_large_flush();
 }
 
+/* The records of a shard's slabs are never given back: the walk goes on from the one it came to. New ones
+   come first, and are missed. */
+static unsigned shard_live(um_hard_cursor *c, um_hard_block *out, unsigned most) {
+    um_hard_shard *shard = &shards[c->part];
+    unsigned n = 0;
+    um_lock_take(&shard->lock);
+    if (!c->slab)
+        c->slab = shard->slabs;
+    while (c->slab) {
+        n += um_hard_slab_live_locked(c->slab, &c->at, out + n, most - n);
+        if (n == most)
+            break;
+        c->slab = c->slab->next_in_shard;
+        c->at = 0;
+    }
+    um_lock_drop(&shard->lock);
+    return n;
+}
+
+unsigned um_hard_live(um_hard_cursor *c, um_hard_block *out, unsigned most) {
+    unsigned n = 0;
+    while (n == 0 && c->part < UM_HARD_SHARDS + 2) {
+        if (c->part < UM_HARD_SHARDS)
+            n = shard_live(c, out, most);
+        else if (c->part == UM_HARD_SHARDS)
+            n = um_hard_guard_live(&c->at, out, most);
+        else
+            n = um_hard_large_live(&c->at, out, most);
+        if (n < most) {
+            c->part++;
+            c->at = 0;
+        }
+    }
+    return n;
+}
+
 static void add_shard(const um_hard_shard *shard, um_snapshot *out) {
     for (unsigned c = 0; c < UM_HARD_CLASSES; c++) {
         um_class_row *row = &out->classes[c == UM_HARD_EMPTY_CLASS ? 0 : c];

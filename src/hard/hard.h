@@ -53,6 +53,21 @@ UM_HIDDEN void um_hard_check(void);
 UM_HIDDEN void um_hard_flush(void);
 UM_HIDDEN void um_hard_add_stats(um_snapshot *out);
 
+typedef struct um_hard_block {
+    void *start;
+    size_t bytes; /* asked for */
+} um_hard_block;
+
+/* How far a walk of the live blocks has come; all zero at the start. */
+typedef struct um_hard_cursor {
+    unsigned part;
+    const struct um_hard_slab *slab;
+    size_t at;
+} um_hard_cursor;
+
+/* The next live blocks, `most` at most; 0: that was all. Nothing is locked between two calls. */
+UM_HIDDEN unsigned um_hard_live(um_hard_cursor *c, um_hard_block *out, unsigned most);
+
 UM_HIDDEN void um_hard_lock_all(void);
 UM_HIDDEN void um_hard_unlock_all(void);
 UM_HIDDEN void um_hard_child_after_fork(void);

@@ -145,6 +145,10 @@ UM_HIDDEN size_t um_hard_slab_usable(const um_span *s, const void *p, const char
 UM_HIDDEN bool um_hard_slab_resize(um_span *s, void *p, size_t bytes);
 UM_HIDDEN um_hard_finding um_hard_slab_check_locked(um_hard_shard *shard);
 UM_HIDDEN um_hard_finding um_hard_slab_flush_locked(um_hard_shard *shard);
+/* From the block *at on, which moves on; fewer than `most`: that was all of the slab. Under its shard's lock.
+ */
+UM_HIDDEN unsigned um_hard_slab_live_locked(const um_hard_slab *b, size_t *at, um_hard_block *out,
+                                            unsigned most);
 UM_HIDDEN unsigned um_hard_class_for(size_t bytes, size_t align);
 UM_HIDDEN void *um_hard_meta(size_t bytes);
 extern UM_HIDDEN um_lock um_hard_meta_lock;
@@ -159,6 +163,8 @@ UM_HIDDEN void um_hard_large_flush(void);
 UM_HIDDEN void um_hard_large_add_stats(um_snapshot *out);
 /* What an access to this address was, if a large block or a slab is there; kind NULL: none. */
 UM_HIDDEN um_hard_finding um_hard_large_explain(const um_span *s, uintptr_t address);
+/* From slot *at on; as of slabs. */
+UM_HIDDEN unsigned um_hard_large_live(size_t *at, um_hard_block *out, unsigned most);
 extern UM_HIDDEN um_lock um_hard_large_lock;
 
 /* --- guard.c: small blocks with a page of their own --- */
@@ -174,6 +180,8 @@ UM_HIDDEN void um_hard_guard_add_stats(um_snapshot *out);
 UM_HIDDEN um_hard_finding um_hard_guard_explain(uintptr_t address);
 /* Where the block at or near the address was allocated and freed, on stderr. */
 UM_HIDDEN void um_hard_guard_tell(const void *address);
+/* From page *at on; as of slabs. */
+UM_HIDDEN unsigned um_hard_guard_live(size_t *at, um_hard_block *out, unsigned most);
 extern UM_HIDDEN um_lock um_hard_guard_lock;
 
 /* --- trace.c --- */

@@ -240,3 +240,17 @@ um_hard_finding um_hard_large_explain(const um_span *s, uintptr_t address) {
     }
     return um_hard_fine();
 }
+
+unsigned um_hard_large_live(size_t *at, um_hard_block *out, unsigned most) {
+    /* relaxed: what is opened later is not seen */
+    size_t end = atomic_load_explicit(&um_space_window.opened_bytes, memory_order_relaxed) >> UM_SLOT_SHIFT;
+    unsigned n = 0;
+    um_lock_take(&um_hard_large_lock);
+    for (; *at < end && n < most; ++*at) {
+        const um_span *s = um_space_window.table + *at;
+        if (um_span_kind_of(s) == UM_SPAN_HARD_LARGE)
+            out[n++] = (um_hard_block){s->hard, s->bytes};
+    }
+    um_lock_drop(&um_hard_large_lock);
+    return n;
+}

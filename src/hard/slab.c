@@ -399,3 +399,11 @@ um_hard_finding um_hard_slab_check_locked(um_hard_shard *shard) {
     }
     return um_hard_fine();
 }
+
+unsigned um_hard_slab_live_locked(const um_hard_slab *b, size_t *at, um_hard_block *out, unsigned most) {
+    unsigned n = 0;
+    for (; b->span && *at < b->carved && n < most; ++*at)
+        if (um_hard_state_of(b->tags[*at]) == UM_HARD_LIVE)
+            out[n++] = (um_hard_block){start_of(b) + *at * b->block_bytes, b->bytes[*at]};
+    return n;
+}
