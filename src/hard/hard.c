@@ -210,6 +210,9 @@ void *um_hard_realloc(void *p, um_span *s, size_t bytes, void *frame) {
     if (um_hard_level != UM_HARD_FULL && um_span_kind_of(s) == UM_SPAN_HARD &&
         um_hard_slab_resize(s, p, bytes))
         return p;
+    q = um_span_kind_of(s) == UM_SPAN_HARD_LARGE ? um_hard_large_resize(s, bytes, &claim) : NULL;
+    if (q)
+        return q;
     q = um_hard_alloc(bytes, UM_HARD_ALIGN_MIN, UM_FAMILY_MALLOC, frame);
     if (!q)
         return bytes <= old ? p : NULL; /* a shrink cannot fail */

@@ -158,6 +158,8 @@ extern UM_HIDDEN um_lock um_hard_meta_lock;
 UM_HIDDEN void *um_hard_large_alloc(size_t bytes, size_t align, uint8_t tag);
 UM_HIDDEN void um_hard_large_free(um_span *s, void *p, const um_hard_claim *claim);
 UM_HIDDEN size_t um_hard_large_usable(const um_span *s, const void *p, const char *what);
+/* Without a copy; NULL: that cannot be, or is not worth it. The block is live. In the full level it moves. */
+UM_HIDDEN void *um_hard_large_resize(um_span *s, size_t bytes, const um_hard_claim *claim);
 UM_HIDDEN um_hard_finding um_hard_large_check_locked(void);
 UM_HIDDEN void um_hard_large_flush(void);
 UM_HIDDEN void um_hard_large_add_stats(um_snapshot *out);

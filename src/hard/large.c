@@ -2,7 +2,9 @@
    begin, as near as its alignment allows; what is left of the block's pages before and behind it is 0, but
    for the seal, and checked. How many pages go before is random. A freed block loses its memory and its
    addresses stay without access for a while, so that each later use is a fault. A block aligned to a slot or
-   more starts its span: the end of the neighbour before it is its guard. */
+   more starts its span: the end of the neighbour before it is its guard. A block that realloc resizes by less
+   than a factor of two keeps its pages, where it is or by moving them, and so its place in its first page: it
+   may then end up to a page before its guard, and the zeros between are checked. */
 #include "hard/internal.h"
 #include "conf/counters.h"
 #include "os/os.h"
@@ -36,19 +38,29 @@ static char *pages_end(const um_span *s) {
     return (char *)um_round_up((uintptr_t)s->hard + um_max(s->bytes, 1), um_os_page_bytes);
 }
 
+static size_t slots_for(size_t offset, size_t bytes) {
+    size_t page = um_os_page_bytes;
+    return (um_round_up(offset + bytes, page) + page + UM_SLOT_BYTES - 1) >> UM_SLOT_SHIFT;
+}
+
+/* A random number of pages before the block's first, so that its address still leads to the record. */
+static size_t draw_lead(void) {
+    size_t page = um_os_page_bytes, most = um_min(UM_SLOT_BYTES / page / 2, 8), lead = 0;
+    um_lock_take(&um_hard_large_lock);
+    if (most)
+        lead = page * (1 + um_hard_below(&randomness, (uint32_t)most));
+    um_lock_drop(&um_hard_large_lock);
+    return lead;
+}
+
 /* Distance of the block from its span's start, less than a slot so that its address leads to the record. */
 static size_t offset_for(size_t bytes, size_t align) {
-    size_t page = um_os_page_bytes, lead = page < UM_SLOT_BYTES ? page : 0;
+    size_t page = um_os_page_bytes;
     if (align >= UM_SLOT_BYTES)
         return 0;
     if (align > page)
         return align;
-    if (lead) {
-        um_lock_take(&um_hard_large_lock);
-        lead *= 1 + um_hard_below(&randomness, (uint32_t)um_min(UM_SLOT_BYTES / page / 2, 8));
-        um_lock_drop(&um_hard_large_lock);
-    }
-    return lead + (um_round_up(bytes, page) - um_round_up(bytes, align));
+    return draw_lead() + (um_round_up(bytes, page) - um_round_up(bytes, align));
 }
 
 /* Without it the seal and the zeros are left. */
@@ -62,33 +74,55 @@ static void forbid_around(um_span *s) {
     (void)um_os_protect((uintptr_t)to, (size_t)(start + span_bytes(s) - to), false);
 }
 
-void *um_hard_large_alloc(size_t bytes, size_t align, uint8_t tag) {
-    size_t offset, slots, page = um_os_page_bytes;
-    bool zeroed = true;
-    um_span *s;
-    char *p;
-    if (bytes > BYTES_MAX || align > BYTES_MAX)
-        return NULL;
-    offset = offset_for(bytes, align);
-    slots = (um_round_up(offset + bytes, page) + page + UM_SLOT_BYTES - 1) >> UM_SLOT_SHIFT;
-    s = um_space_alloc(um_place_here(), slots, um_max(1, align >> UM_SLOT_SHIFT), &zeroed);
-    if (!s)
-        return NULL;
-    p = um_span_start(s) + offset;
-    s->hard = p;
-    s->bytes = bytes;
-    s->class_id = tag;
-    if (!zeroed && um_os_purge((uintptr_t)um_span_start(s), span_bytes(s)) != 0)
-        __builtin_memset(um_span_start(s), 0, span_bytes(s));
-    um_hard_seal(p, bytes, (size_t)(pages_end(s) - p) - bytes);
-    forbid_around(s);
+static void clear_pages(char *from, char *to) {
+    if (um_os_purge((uintptr_t)from, (size_t)(to - from)) != 0)
+        __builtin_memset(from, 0, (size_t)(to - from));
+}
+
+static void begin_life(um_span *s) {
     um_lock_take(&um_hard_large_lock);
-    live_bytes += bytes;
+    live_bytes += s->bytes;
     live_count++;
     um_span_set_kind(s, UM_SPAN_HARD_LARGE);
     um_lock_drop(&um_hard_large_lock);
-    UM_COUNT_ADD(large_allocs, 1);
+}
+
+static void end_life_locked(um_span *s) {
+    live_bytes -= s->bytes;
+    live_count--;
+    um_span_set_kind(s, UM_SPAN_HARD_FREED);
+}
+
+/* A span that reads as zero, for a block at that distance from its start. */
+static um_span *open_span(size_t offset, size_t bytes, size_t align_slots) {
+    bool zeroed = true;
+    um_span *s = um_space_alloc(um_place_here(), slots_for(offset, bytes), align_slots, &zeroed);
+    if (s && !zeroed)
+        clear_pages(um_span_start(s), um_span_start(s) + span_bytes(s));
+    return s;
+}
+
+static void *serve(um_span *s, char *p, size_t bytes, uint8_t tag) {
+    s->hard = p;
+    s->bytes = bytes;
+    s->class_id = tag;
+    um_hard_seal(p, bytes, (size_t)(pages_end(s) - p) - bytes);
+    forbid_around(s);
+    begin_life(s);
     return p;
+}
+
+void *um_hard_large_alloc(size_t bytes, size_t align, uint8_t tag) {
+    size_t offset;
+    um_span *s;
+    if (bytes > BYTES_MAX || align > BYTES_MAX)
+        return NULL;
+    offset = offset_for(bytes, align);
+    s = open_span(offset, bytes, um_max(1, align >> UM_SLOT_SHIFT));
+    if (!s)
+        return NULL;
+    UM_COUNT_ADD(large_allocs, 1);
+    return serve(s, um_span_start(s) + offset, bytes, tag);
 }
 
 static um_hard_finding check_around(const um_span *s) {
@@ -113,8 +147,8 @@ static um_span *leave_locked(uint32_t keep, size_t keep_bytes) {
 }
 
 static void give_back(um_span *s) {
-    s->moved =
-        um_os_protect((uintptr_t)um_span_start(s), span_bytes(s), true) != 0; /* then it is mapped anew */
+    if (um_os_protect((uintptr_t)um_span_start(s), span_bytes(s), true) != 0)
+        s->moved = 1; /* it is mapped anew */
     if (s->guarded)
         um_hard_guards_give(MAPPINGS);
     um_space_free(s, s->state == UM_DIRTY ? span_bytes(s) : 0);
@@ -180,15 +214,104 @@ void um_hard_large_free(um_span *s, void *p, const um_hard_claim *claim) {
         f = um_hard_judge(claim, p, s->bytes, s->class_id);
     if (!f.kind)
         f = check_around(s);
-    if (!f.kind) {
-        um_span_set_kind(s, UM_SPAN_HARD_FREED);
-        live_bytes -= s->bytes;
-        live_count--;
-    }
+    if (!f.kind)
+        end_life_locked(s);
     um_lock_drop(&um_hard_large_lock);
     um_hard_say(&f);
     UM_COUNT_ADD(large_frees, 1);
     rest(s);
+}
+
+/* Whether a block at p of so many bytes would end where its last page does. */
+static bool ends_with_page(const char *p, size_t bytes) {
+    return um_round_up((uintptr_t)p + bytes, UM_HARD_ALIGN_MIN) % um_os_page_bytes == 0;
+}
+
+/* What is left of the last page of a block of so many bytes. */
+static void clear_behind(char *p, size_t bytes) {
+    __builtin_memset(p + bytes, 0,
+                     um_round_up((uintptr_t)p + bytes, um_os_page_bytes) - (uintptr_t)(p + bytes));
+}
+
+/* Of a block in use, of which the pages of both lengths are accessible; no old content is left behind it. */
+static void set_length(um_span *s, size_t bytes) {
+    char *p = s->hard;
+    um_lock_take(&um_hard_large_lock);
+    clear_behind(p, um_min(bytes, s->bytes));
+    live_bytes += bytes - s->bytes;
+    s->bytes = bytes;
+    um_hard_seal(p, bytes, (size_t)(pages_end(s) - p) - bytes);
+    um_lock_drop(&um_hard_large_lock);
+}
+
+static bool resize_in_place(um_span *s, size_t bytes) {
+    char *p = s->hard, *start = um_span_start(s), *before = pages_end(s), *end = start + span_bytes(s);
+    char *after = (char *)um_round_up((uintptr_t)p + bytes, um_os_page_bytes);
+    size_t slots = slots_for((size_t)(p - start), bytes);
+    if (slots > s->slots) {
+        bool zeroed;
+        if (!um_space_extend(s, slots, &zeroed))
+            return false;
+        if (!zeroed)
+            clear_pages(end, start + span_bytes(s));
+    }
+    if (after > before && s->guarded && um_os_protect((uintptr_t)before, (size_t)(after - before), true) != 0)
+        return false;
+    set_length(s, bytes);
+    if (after < before)
+        clear_pages(after, before);
+    if (s->guarded && (after < before || start + span_bytes(s) > end))
+        (void)um_os_protect((uintptr_t)after, (size_t)(start + span_bytes(s) - after), false);
+    return true;
+}
+
+/* The block at another address with the same pages; the old one rests. All that it may grow into there is one
+   mapping with them, so that they can be moved again. */
+static void *move(um_span *s, size_t bytes) {
+    char *from = pages_of(s), *p = s->hard, *to, *q;
+    size_t keep = um_min(bytes, s->bytes), lead = draw_lead();
+    uint8_t tag = s->class_id;
+    size_t pages = um_round_up((size_t)(p - from) + keep, um_os_page_bytes);
+    um_span *t;
+    if (um_place.strict || um_space_setting.rigid || !(t = open_span(lead + (size_t)(p - from), bytes, 1)))
+        return NULL;
+    t->moved = 1; /* its mappings merge with no neighbour's, and may be gone after a failure */
+    to = um_span_start(t) + lead;
+    q = to + (p - from);
+    um_lock_take(&um_hard_large_lock);
+    end_life_locked(s); /* who checks all blocks meanwhile passes it over */
+    um_lock_drop(&um_hard_large_lock);
+    if (um_os_move((uintptr_t)from, pages, (uintptr_t)to, span_bytes(t) - lead) != 0) {
+        um_space_free(t, 0);
+        begin_life(s);
+        return NULL;
+    }
+    if (um_os_remap_zero((uintptr_t)from, pages) == 0)
+        rest(s);
+    else
+        give_back(s);
+    clear_behind(q, keep);
+    return serve(t, q, bytes, tag);
+}
+
+void *um_hard_large_resize(um_span *s, size_t bytes, const um_hard_claim *claim) {
+    char *p = s->hard;
+    size_t old = s->bytes;
+    um_hard_finding f = um_hard_judge(claim, p, old, s->class_id);
+    um_hard_say(&f);
+    if (bytes <= UM_HARD_SMALL_MAX || bytes > BYTES_MAX || 2 * slots_for(um_os_page_bytes, bytes) < s->slots)
+        return NULL;
+    /* At a doubling a copy is cheap, and its end is at a guard again. */
+    if (bytes / 2 >= old && !ends_with_page(p, bytes))
+        return NULL;
+    if (um_hard_level != UM_HARD_FULL && resize_in_place(s, bytes)) {
+        UM_COUNT_ADD(realloc_in_place, 1);
+        return p;
+    }
+    p = move(s, bytes);
+    if (p)
+        UM_COUNT_ADD(realloc_moved, 1);
+    return p;
 }
 
 size_t um_hard_large_usable(const um_span *s, const void *p, const char *what) {

@@ -167,10 +167,10 @@ int um_os_protect(uintptr_t at, size_t bytes, bool access) {
     return error_of(kernel(SYS_mprotect, (long)at, (long)bytes, prot, 0, 0, 0));
 }
 
-int um_os_move(uintptr_t from, size_t bytes, uintptr_t to) {
+int um_os_move(uintptr_t from, size_t bytes, uintptr_t to, size_t room) {
     UM_OS_COUNT(mremap_calls);
     return error_of(
-        kernel(SYS_mremap, (long)from, (long)bytes, (long)bytes, MREMAP_MAYMOVE | MREMAP_FIXED, (long)to, 0));
+        kernel(SYS_mremap, (long)from, (long)bytes, (long)room, MREMAP_MAYMOVE | MREMAP_FIXED, (long)to, 0));
 }
 
 /* Of a mapping that is locked in memory, the kernel would unlock all that stays behind: whether it is, advice

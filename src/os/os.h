@@ -47,8 +47,10 @@ UM_HIDDEN int um_os_purge(uintptr_t at, size_t bytes);
 UM_HIDDEN int um_os_lock(uintptr_t at, size_t bytes);
 /* Takes access to pages away, or gives it back; contents stay. */
 UM_HIDDEN int um_os_protect(uintptr_t at, size_t bytes, bool access);
-/* Moves pages without copying; [to, to + bytes) is replaced, [from, from + bytes) is unmapped after. */
-UM_HIDDEN int um_os_move(uintptr_t from, size_t bytes, uintptr_t to);
+/* Moves pages without copying; [to, to + room) is replaced, and reads as zero beyond the first `bytes`;
+   [from, from + bytes) is unmapped after. Where room is larger, pages that several mappings hold do not move
+   (EFAULT). */
+UM_HIDDEN int um_os_move(uintptr_t from, size_t bytes, uintptr_t to, size_t room);
 /* Moves pages without copying into [to, to + bytes), which is replaced; [from, from + bytes) stays mapped and
    reads as zero. Not 0: nothing was moved, but [to, to + bytes) may be unmapped; EPERM: locked in memory. */
 UM_HIDDEN int um_os_pull(uintptr_t from, size_t bytes, uintptr_t to);

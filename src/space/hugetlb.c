@@ -160,7 +160,7 @@ static void leave_page(uintptr_t at, size_t bytes) {
     if (!err)
         err = um_os_copy(copy, at, bytes);
     if (!err)
-        err = um_os_move(copy, bytes, at);
+        err = um_os_move(copy, bytes, at, bytes);
     if (err)
         um_fatal("memory of a pool of huge pages is gone after fork", (void *)at, 0,
                  err == EFAULT ? "the pool is empty and another thread of the parent wrote to it"

@@ -579,7 +579,7 @@ um_span *um_space_move(um_span *s, size_t new_slots, size_t used_bytes) {
     t->cut = 0;
     t->moved = 1;
     um_span_set_migrated(t, false); /* it is mapped anew when it is freed */
-    if (um_os_move(from, used_bytes, (uintptr_t)um_span_start(t)) != 0) {
+    if (um_os_move(from, used_bytes, (uintptr_t)um_span_start(t), used_bytes) != 0) {
         /* As moved: kernels unmap the target before they find that the source will not do. */
         um_space_free(t, 0);
         return NULL;

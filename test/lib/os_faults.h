@@ -28,7 +28,7 @@
     X(um_os_purge, int, (uintptr_t a, size_t n), (a, n), +)                                                  \
     X(um_os_collapse, int, (uintptr_t a, size_t n), (a, n), +)                                               \
     X(um_os_lock, int, (uintptr_t a, size_t n), (a, n), +)                                                   \
-    X(um_os_move, int, (uintptr_t from, size_t n, uintptr_t to), (from, n, to), +)                           \
+    X(um_os_move, int, (uintptr_t from, size_t n, uintptr_t to, size_t room), (from, n, to, room), +)        \
     X(um_os_write, int, (int fd, const char *bytes, size_t n), (fd, bytes, n), +)                            \
     X(um_os_create, int, (const char *path), (path), -)                                                      \
     X(um_os_open, int, (const char *path), (path), -)                                                        \

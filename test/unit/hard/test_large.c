@@ -1,6 +1,11 @@
 /* Large blocks: they end where a page without access begins, lose memory and access when they are freed, rest
    so, and go back. */
 #include "hard_calls.h"
+#include "refuse.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
 
 TestSuite(hard_large, .init = start_on);
 
@@ -171,6 +176,17 @@ Test(hard_large, guards_come_back) {
 }
 
 Test(hard_large, memory_that_was_used_reads_as_zero) {
+    enum { SLOTS = 64 };
+    um_span *s = um_space_alloc(0, SLOTS, 1, NULL);
+    const char *start = um_span_start(s), *in_it;
+    memset(um_span_start(s), 'x', SLOTS * UM_SLOT_BYTES);
+    um_space_free(s, SLOTS * UM_SLOT_BYTES);
+    in_it = give(SLOTS * UM_SLOT_BYTES / 2);
+    cr_expect_lt((size_t)(in_it - start), SLOTS * UM_SLOT_BYTES, "dirty memory is used first");
+    cr_expect(um_hard_is_zero(in_it, SLOTS * UM_SLOT_BYTES / 2));
+}
+
+Test(hard_large, memory_of_its_own_reads_as_zero) {
     void *p[64];
     for (int round = 0; round < 3; round++) {
         for (int i = 0; i < 64; i++) {
@@ -182,5 +198,163 @@ Test(hard_large, memory_that_was_used_reads_as_zero) {
             take_back(p[i]);
         um_hard_flush();
     }
+    um_space_check();
+}
+
+static char *resized(char *p, size_t bytes) {
+    char *q = um_hard_realloc(p, um_span_of(p), bytes, UM_HARD_FRAME);
+    cr_assert_not_null(q);
+    cr_assert_eq(usable(q), bytes);
+    return q;
+}
+
+/* Every word tells where it is. */
+static void fill(char *p, size_t from, size_t to) {
+    for (size_t i = from; i < to; i++)
+        p[i] = (char)(i ^ i >> 8 ^ i >> 16);
+}
+
+static void verify(const char *p, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        cr_assert_eq(p[i], (char)(i ^ i >> 8 ^ i >> 16), "byte %zu of %zu", i, n);
+}
+
+/* Behind the block only zeros and the seal, then no access. */
+static void check_end(const char *p, size_t n) {
+    const char *end = (const char *)um_round_up((uintptr_t)p + n, um_os_page_bytes);
+    size_t seal = um_min((size_t)(end - (p + n)), UM_HARD_SEAL_BYTES);
+    cr_assert(um_hard_is_zero(p + n + seal, (size_t)(end - (p + n)) - seal));
+    cr_assert_not(readable(end));
+    cr_assert_not(readable(end_of(span_of(p)) - 8));
+    cr_assert_not(readable((const char *)um_round_down((uintptr_t)p, um_os_page_bytes) - 8));
+    um_hard_check();
+}
+
+static void grow_and_shrink(uint64_t *in_place, uint64_t *moved) {
+    static const size_t sizes[] = {50000,  50001,  53000,  60000,  70000,  139000, 200000, 199999,
+                                   150000, 149000, 149008, 150000, 250000, 249999, 255000, 400000};
+    char *p = give(40000);
+    size_t n = 40000;
+    *in_place = um_count.realloc_in_place;
+    *moved = um_count.realloc_moved;
+    fill(p, 0, n);
+    for (size_t i = 0; i < UM_COUNT(sizes); i++) {
+        p = resized(p, sizes[i]);
+        verify(p, um_min(n, sizes[i]));
+        if (sizes[i] > n)
+            cr_assert(um_hard_is_zero(p + n, sizes[i] - n), "no old contents, no old seal");
+        fill(p, 0, n = sizes[i]);
+        check_end(p, n);
+    }
+    *in_place = um_count.realloc_in_place - *in_place;
+    *moved = um_count.realloc_moved - *moved;
+    take_back(p);
+    um_hard_flush();
+    um_space_check();
+}
+
+Test(hard_large, resizing_keeps_pages_in_place) {
+    uint64_t in_place, moved;
+    grow_and_shrink(&in_place, &moved);
+    cr_expect_eq(in_place, 16, "%u in place, %u moved", (unsigned)in_place, (unsigned)moved);
+}
+
+Test(hard_large, resizing_moves_pages_in_full, .init = start_full) {
+    uint64_t in_place, moved;
+    grow_and_shrink(&in_place, &moved);
+    cr_expect_eq(in_place, 0);
+    cr_expect_eq(moved, 16);
+}
+
+static size_t in_memory(const char *p) {
+    size_t n = 0;
+    const char *end = end_of(span_of(p));
+    for (const char *at = um_span_start(span_of(p)); at < end; at += um_os_page_bytes) {
+        unsigned char there;
+        cr_assert_eq(mincore((void *)(uintptr_t)at, um_os_page_bytes, &there), 0);
+        n += there & 1;
+    }
+    return n * um_os_page_bytes;
+}
+
+Test(hard_large, moves_when_its_neighbour_is_in_the_way) {
+    char *p = give(100000), *neighbour[64], *q;
+    for (int i = 0; i < 64; i++)
+        neighbour[i] = give(100000);
+    fill(p, 0, 100000);
+    q = resized(p, 190000);
+    cr_expect_neq(q, p);
+    cr_expect_eq(um_count.realloc_moved, 1);
+    cr_expect_eq(kind_of(p), UM_SPAN_HARD_FREED);
+    cr_expect_not(readable(p), "the old address is no good");
+    expect_words(free_again, p, "umalloc: double free: ");
+    verify(q, 100000);
+    check_end(q, 190000);
+    for (int i = 0; i < 64; i++)
+        take_back(neighbour[i]);
+    take_back(q);
+    um_hard_flush();
+    um_space_check();
+}
+
+Test(hard_large, what_shrinks_gives_its_memory_back) {
+    char *p = give(2 * UM_MIB);
+    fill(p, 0, 2 * UM_MIB);
+    p = resized(p, UM_MIB + UM_MIB / 4);
+    cr_expect_leq(in_memory(p), UM_MIB + UM_MIB / 4 + 2 * um_os_page_bytes);
+    p = resized(p, 100000);
+    cr_expect_lt(span_of(p)->slots, 4, "and its addresses, where they are much more");
+    verify(p, 100000);
+}
+
+Test(hard_large, doubled_ones_end_at_a_guard_again) {
+    char *p = give(50000);
+    p = resized(p, 50100);
+    cr_expect_neq((uintptr_t)(p + um_round_up(50100, 16)) % um_os_page_bytes, 0);
+    p = resized(p, 100500);
+    cr_expect_eq((uintptr_t)(p + um_round_up(100500, 16)) % um_os_page_bytes, 0);
+}
+
+Test(hard_large, a_write_behind_a_resized_block_is_found) {
+    size_t n = 50003;
+    char *p = resized(give(50000), n);
+    for (size_t at = 0; at < 2000; at += at < 8 ? 1 : 300) {
+        spoil(p + n + at);
+        expect_words(free_again, p, "umalloc: block was written beyond its end: ");
+        spoil(p + n + at);
+    }
+    expect_words(read_at, (void *)um_round_up((uintptr_t)p + n, um_os_page_bytes),
+                 "umalloc: access out of bounds: ");
+    take_back(p);
+}
+
+Test(hard_large, without_guards_resizing_works_too) {
+    char *p;
+    while (um_hard_guards_take(1))
+        ;
+    p = give(100000);
+    fill(p, 0, 100000);
+    p = resized(p, 180000);
+    verify(p, 100000);
+    p = resized(p, 120000);
+    verify(p, 100000);
+    cr_expect(um_hard_is_zero(p + 120000 + UM_HARD_SEAL_BYTES, 180000 - 120000 - UM_HARD_SEAL_BYTES));
+    take_back(p);
+}
+
+Test(hard_large, copies_where_pages_cannot_be_moved, .init = start_full) {
+    char *p = give(100000);
+    cr_assert(refuse(SYS_mremap, ENOSYS));
+    fill(p, 0, 100000);
+    for (size_t n = 100001; n < 200000; n += 9999) {
+        char *q = resized(p, n);
+        cr_assert_neq(q, p);
+        verify(q, 100000);
+        check_end(q, n);
+        p = q;
+    }
+    cr_expect_eq(um_count.realloc_moved, 0);
+    take_back(p);
+    um_hard_flush();
     um_space_check();
 }

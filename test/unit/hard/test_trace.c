@@ -8,7 +8,8 @@ static void take(um_hard_trace *t, const void *frame) {
 }
 
 /* A chain of frames as the compiler lays them: the caller's frame, and where it goes on. */
-static uintptr_t frames[64][2];
+static uintptr_t far[12 * UM_MIB][2];
+static uintptr_t (*const frames)[2] = far;
 
 static void chain(unsigned n) {
     for (unsigned i = 0; i < n; i++) {
@@ -42,7 +43,11 @@ Test(hard_trace, wild_frames_end_the_walk) {
     take(&t, frames);
     cr_expect_eq(t.depth, 3);
     chain(5);
-    frames[2][0] = (uintptr_t)frames + UM_GIB; /* too far */
+    frames[2][0] = (uintptr_t)frames[2]; /* itself */
+    take(&t, frames);
+    cr_expect_eq(t.depth, 3);
+    chain(5);
+    frames[2][0] = (uintptr_t)&frames[2] + sizeof far / 2; /* too far, though it can be read */
     take(&t, frames);
     cr_expect_eq(t.depth, 3);
     chain(5);

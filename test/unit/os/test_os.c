@@ -151,13 +151,27 @@ Test(os, move_carries_contents_and_leaves_a_hole) {
     uintptr_t from = map(2 * page), to = map(4 * page);
     memset((void *)from, 0x5a, 2 * page);
     memset((void *)to, 0x77, 4 * page);
-    cr_expect_eq(um_os_move(from, 2 * page, to + page), 0);
+    cr_expect_eq(um_os_move(from, 2 * page, to + page, 2 * page), 0);
     cr_expect_not(readable(from));
     cr_expect_eq(*(char *)to, 0x77);
     cr_expect_eq(*(char *)(to + page), 0x5a);
     cr_expect_eq(*(char *)(to + 3 * page - 1), 0x5a);
     cr_expect_eq(*(char *)(to + 3 * page), 0x77);
-    cr_expect_eq(um_os_move(from, page, to), EFAULT);
+    cr_expect_eq(um_os_move(from, page, to, page), EFAULT);
+}
+
+Test(os, move_into_more_room_gives_one_mapping) {
+    uintptr_t from = map(page), to = map(4 * page), again = map(4 * page);
+    memset((void *)from, 0x5a, page);
+    memset((void *)to, 0x77, 4 * page);
+    cr_expect_eq(um_os_move(from, page, to, 3 * page), 0);
+    cr_expect_eq(*(char *)(to + page - 1), 0x5a);
+    cr_expect_eq(*(char *)(to + page), 0);
+    cr_expect_eq(*(char *)(to + 3 * page - 1), 0);
+    cr_expect_eq(*(char *)(to + 3 * page), 0x77);
+    *(char *)(to + 2 * page) = 0x33;
+    cr_expect_eq(um_os_move(to, 3 * page, again, 4 * page), 0, "which can be moved on");
+    cr_expect_eq(*(char *)(again + 2 * page), 0x33);
 }
 
 Test(os, errno_stays_and_calls_are_counted) {
@@ -170,7 +184,7 @@ Test(os, errno_stays_and_calls_are_counted) {
     cr_expect_neq(um_os_map((size_t)1 << 60, &at), 0);
     cr_expect_eq(um_os_map(page, &at), 0);
     cr_expect_neq(um_os_unmap(at + 1, page), 0);
-    cr_expect_neq(um_os_move(nowhere, page, at), 0);
+    cr_expect_neq(um_os_move(nowhere, page, at, page), 0);
     cr_expect_neq(um_os_purge(at + 1, page), 0);
     um_os_hugepage(at + 1, page, true);
     cr_expect_neq(um_os_write(-1, "x", 1), 0);
