@@ -3,11 +3,12 @@
  *   huge grow MIB BYTES          fills MIB with blocks of BYTES
  *   huge churn MIB ROUNDS MS     a burst of MIB of small blocks, freed; then a live set of half of that whose
  *                                blocks, small and large, are replaced in random order; waits for MS, the
- * decay time; then lets the kernel collapse all that it may
+ *                                decay time; then lets the kernel collapse all that it may
+ *   huge scan MIB ROUNDS MS      the same, but waits until khugepaged has been through all memory
  *
  * Prints MiB: resident, in huge pages, peak; live, resident after the decay and after the collapse; and the
- * number of mappings. khugepaged takes minutes: MADV_COLLAPSE does at once what it would do at its worst, for
- * each huge page that has memory and is not exempted. */
+ * number of mappings. As it is set on most machines khugepaged takes minutes: MADV_COLLAPSE does at once what
+ * it would do at its worst, for each huge page that has memory and is not exempted. */
 #include "rss.h"
 #include <stdbool.h>
 #include <sys/mman.h>
@@ -17,6 +18,7 @@
 #endif
 #define HUGE_BYTES ((size_t)2 << 20)
 #define BLOCKS     4096
+#define SCANS      3
 
 typedef struct mapping {
     size_t from, to;
@@ -97,7 +99,21 @@ static void burst(size_t bytes) {
     }
 }
 
-static void churn(size_t bytes, size_t rounds, unsigned long ms) {
+/* A pass that is under way may have been here before; the second one after it looks again at what the first
+   one changed. */
+static void wait_for_scans(void) {
+    const char *file = "/sys/kernel/mm/transparent_hugepage/khugepaged/full_scans";
+    struct timespec moment = {.tv_nsec = 10000000};
+    for (size_t first = proc_kib(file, ""); proc_kib(file, "") < first + SCANS;)
+        nanosleep(&moment, NULL);
+}
+
+static void collapse_all(const mapping *maps, size_t count) {
+    for (size_t i = 0; i < count; i++)
+        collapse(&maps[i]);
+}
+
+static void churn(size_t bytes, size_t rounds, unsigned long ms, bool scan) {
     static mapping maps[BLOCKS];
     uint64_t random = 88172645463325252u;
     size_t count = 0, total = 0, collapsible, capacity = bytes / 2 / 400;
@@ -117,16 +133,20 @@ static void churn(size_t bytes, size_t rounds, unsigned long ms) {
     print_mib("decayed", rss_kib() - count * sizeof *set / 1024);
     print_mib("huge", proc_kib("/proc/self/smaps_rollup", "\nAnonHugePages:"));
     dprintf(1, "mappings %zu\n", mappings(maps, &collapsible));
-    for (size_t i = 0; i < collapsible; i++)
-        collapse(&maps[i]);
+    if (scan)
+        wait_for_scans();
+    else
+        collapse_all(maps, collapsible);
     print_mib("collapsed", rss_kib() - count * sizeof *set / 1024);
+    print_mib("huge_then", proc_kib("/proc/self/smaps_rollup", "\nAnonHugePages:"));
 }
 
 int main(int argc, char **argv) {
     if (argc == 4 && !strcmp(argv[1], "grow"))
         grow(strtoul(argv[2], NULL, 10) << 20, strtoul(argv[3], NULL, 10));
-    else if (argc == 5 && !strcmp(argv[1], "churn"))
-        churn(strtoul(argv[2], NULL, 10) << 20, strtoul(argv[3], NULL, 10), strtoul(argv[4], NULL, 10));
+    else if (argc == 5 && (!strcmp(argv[1], "churn") || !strcmp(argv[1], "scan")))
+        churn(strtoul(argv[2], NULL, 10) << 20, strtoul(argv[3], NULL, 10), strtoul(argv[4], NULL, 10),
+              !strcmp(argv[1], "scan"));
     else
         return 2;
     return 0;
