@@ -2,9 +2,12 @@
 """The README's commands work as printed: each line of its ```sh blocks runs, in order, in a fresh copy of the tree.
 
 scripts/check is what runs this test, so there it is asked for --help only, and scripts/run must be there as a command
-of its own. Paths in links must exist too. The copy takes the place of a clone: it holds what is not yet committed.
+of its own. Programs, the ```c blocks, are saved before under the name that their first comment begins with; what
+`meson install` installed is then found as if it were in its place. Paths in links must exist too. The copy takes the place of a
+clone: it holds what is not yet committed.
 """
 
+import glob
 import os
 import re
 import shutil
@@ -15,6 +18,7 @@ import tempfile
 import tree
 
 BLOCK = re.compile(r"^```sh\n(.*?)^```", re.M | re.S)
+PROGRAM = re.compile(r"^```c\n(/\* (\w+\.c)\b.*?)^```", re.M | re.S)
 LINK = re.compile(r"\]\(([^)#:]+)\)")
 SECONDS_MAX = 600  # for one command; ends a hang
 
@@ -38,6 +42,19 @@ def copy_tree(target):
         shutil.copy2(os.path.join(tree.ROOT, name), path, follow_symlinks=False)
 
 
+def save_programs(text, folder):
+    for program, name in PROGRAM.findall(text):
+        with open(os.path.join(folder, name), "w", encoding="utf-8") as f:
+            f.write(program)
+
+
+def installed(destination):
+    """Where compilers, pkg-config and the linker find what was installed below the destination."""
+    for folder in glob.glob(destination + "/**/pkgconfig", recursive=True):
+        return {"PKG_CONFIG_PATH": folder, "PKG_CONFIG_SYSROOT_DIR": destination, "LD_LIBRARY_PATH": os.path.dirname(folder)}
+    return {}
+
+
 def main():
     text = tree.read(tree.ROOT, "README.md")
     lines = list(commands(text))
@@ -50,9 +67,11 @@ def main():
     with tempfile.TemporaryDirectory() as copy:
         copy_tree(copy)
         environment["DESTDIR"] = os.path.join(copy, "build", "installed")  # for `meson install`
+        save_programs(text, copy)
         for line in map(runnable, lines):
             print("+ " + line, flush=True)
-            done = subprocess.run(["sh", "-ec", line], cwd=copy, env=environment, stdin=subprocess.DEVNULL,
+            found = installed(environment["DESTDIR"])
+            done = subprocess.run(["sh", "-ec", line], cwd=copy, env=environment | found, stdin=subprocess.DEVNULL,
                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=SECONDS_MAX)
             if done.returncode:
                 findings.append(f"{line}: exit status {done.returncode}\n{done.stdout[-4000:]}")
