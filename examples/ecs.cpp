@@ -13,7 +13,7 @@
  * All run the same steps and must end in the same state. Printed are the cache lines that a step visits an
  * entity and those that two threads would both write to if they took jobs of entities in turn (chunks, in the
  * last world), counted from the addresses; and the time of a step on one thread. What a step reports
- * (entities that met a wall) goes to memory that every step takes anew and gives back at once. */
+ * (entities that met a wall) goes to an arena, which every step empties at once. */
 #include <umalloc/umalloc.hpp>
 
 #include <algorithm>
@@ -236,8 +236,7 @@ template <class World> void print_lines(const char *name, const World &world, do
 template <class World> outcome play(const char *name, const std::vector<entity> &from) {
     using clock = std::chrono::steady_clock;
     World world(from);
-    um::malloc_resource blocks;
-    std::pmr::monotonic_buffer_resource frame(&blocks);
+    um::arena frame;
     outcome out;
     clock::duration best = clock::duration::max();
     for (std::size_t s = 0; s < steps; s++) {
@@ -247,7 +246,7 @@ template <class World> outcome play(const char *name, const std::vector<entity> 
             world.step(found);
             out.hits += found.size();
         }
-        frame.release();
+        frame.reset();
         best = std::min(best, clock::now() - begin);
     }
     print_lines(name, world, std::chrono::duration<double, std::nano>(best).count() / entities);

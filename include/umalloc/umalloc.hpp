@@ -8,6 +8,9 @@
 
        std::vector<float, um::allocator<float, UM_ALIGN(64)>> column;
 
+       um::arena frame;
+       std::pmr::vector<event> events(&frame);
+
        {
            um::epoch_guard reading;
            use(head.load());
@@ -18,6 +21,7 @@
 #ifndef UMALLOC_HPP
 #define UMALLOC_HPP
 
+#include <umalloc/arena.h>
 #include <umalloc/reclaim.h>
 #include <umalloc/umalloc.h>
 
@@ -28,6 +32,7 @@
 #include <memory_resource>
 #include <new>
 #include <type_traits>
+#include <utility>
 
 namespace um {
 
@@ -114,6 +119,84 @@ class malloc_resource final : public std::pmr::memory_resource {
     }
 
     um_flags flags_;
+};
+
+/* A memory resource over an arena that somebody else owns, such as one of um_arena_scratch: one thread at a
+   time. Its blocks go when the arena drops them; what a container gives back before is used again only where
+   the arena is one with UM_ARENA_REUSE, and `reuse` says so. */
+class arena_resource : public std::pmr::memory_resource {
+  public:
+    explicit arena_resource(um_arena *arena, bool reuse = false) noexcept : arena_(arena), reuse_(reuse) {}
+    arena_resource(const arena_resource &) = delete;
+    arena_resource &operator=(const arena_resource &) = delete;
+
+    /* The arena, for the functions of arena.h. */
+    um_arena *get() const noexcept {
+        return arena_;
+    }
+    /* A new object in the arena, whose destructor nobody runs: so it must have none that does anything. */
+    template <class T, class... Args> T *make(Args &&...args) {
+        static_assert(std::is_trivially_destructible_v<T>, "an arena runs no destructors");
+        return new (allocate(sizeof(T), alignof(T))) T(std::forward<Args>(args)...);
+    }
+
+  private:
+    void *do_allocate(std::size_t bytes, std::size_t align) override {
+        return detail::checked(align <= 16 ? um_arena_alloc(arena_, bytes)
+                                           : um_arena_alloc_aligned(arena_, bytes, align));
+    }
+    void do_deallocate(void *p, std::size_t bytes, std::size_t) override {
+        if (reuse_)
+            um_arena_free(arena_, p, bytes);
+    }
+    bool do_is_equal(const std::pmr::memory_resource &other) const noexcept override {
+        return this == &other;
+    }
+
+    um_arena *arena_;
+    bool reuse_;
+};
+
+/* An arena that ends with the object, as a memory resource: one thread at a time. */
+class arena final : public arena_resource {
+  public:
+    explicit arena(const um_arena_options &options = {})
+        : arena_resource(detail::checked(um_arena_new(&options)), options.flags & UM_ARENA_REUSE) {}
+    ~arena() override {
+        um_arena_delete(get());
+    }
+    /* Drops all blocks; no container may use one any more. */
+    void reset() noexcept {
+        um_arena_reset(get());
+    }
+};
+
+/* What the arena gives within the life of this object is dropped at its end. Scopes nest. */
+class arena_scope {
+  public:
+    explicit arena_scope(um_arena *arena) noexcept : arena_(arena), mark_(um_arena_save(arena)) {}
+    explicit arena_scope(const arena_resource &arena) noexcept : arena_scope(arena.get()) {}
+    ~arena_scope() {
+        um_arena_rewind(arena_, mark_);
+    }
+    arena_scope(const arena_scope &) = delete;
+    arena_scope &operator=(const arena_scope &) = delete;
+
+  private:
+    um_arena *arena_;
+    um_arena_mark mark_;
+};
+
+/* One of the thread's scratch arenas as a memory resource; what it gave is dropped at the end. `other` is an
+   arena that the caller was given for its result: the scratch arena is not that one. For one function call,
+   on one thread. */
+class scratch final : public arena_resource {
+  public:
+    explicit scratch(const um_arena *other = nullptr)
+        : arena_resource(detail::checked(um_arena_scratch(other))), scope_(get()) {}
+
+  private:
+    arena_scope scope_;
 };
 
 /* A read section (um_epoch_enter) as long as the object lives. Nests. */

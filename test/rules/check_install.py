@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What `meson install` leaves is usable: a program built with the flags of pkg-config, shared and static, allocates
-from umalloc, as its report at exit shows; the same program without it prints no report. With no other flags a program finds
-every public header.
+from umalloc, as its report at exit shows; a program without it prints no report. With no other flags a program finds every
+public header, and what the headers declare.
 Usage: check_install.py BUILD_FOLDER
 """
 
@@ -28,10 +28,28 @@ int main(void) {
     return 0;
 }
 """
+API_PROGRAM = r"""
+#include <stdio.h>
+#include <string.h>
+int main(void) {
+    um_arena *arena = um_arena_new(NULL);
+    char *zeroes = um_malloc(100000, UM_ALIGN(64) | UM_ZERO);
+    char *text = arena ? um_arena_alloc(arena, 100) : NULL;
+    if (!text || !zeroes || zeroes[99999])
+        return 1;
+    um_epoch_enter();
+    puts(strcpy(text, "alive"));
+    um_epoch_leave();
+    um_retire(zeroes, um_free);
+    um_arena_delete(arena);
+    return 0;
+}
+"""
 CXX_PROGRAM = r"""
 #include <cstdio>
 #include <new>
 #include <string>
+#include <vector>
 int main() {
     std::string s(1000, 'x');
     try {
@@ -40,8 +58,11 @@ int main() {
         return 1;
     } catch (const std::bad_alloc &) {
     }
+    um::arena arena;
+    std::pmr::vector<int> numbers(1000, 1, &arena);
+    std::vector<float, um::allocator<float, UM_ALIGN(64)>> column(1000);
     std::puts("alive");
-    return s.size() == 1000 ? 0 : 1;
+    return s.size() == 1000 && numbers.back() == 1 && column.back() == 0 ? 0 : 1;
 }
 """
 
@@ -61,12 +82,12 @@ def pkg_config(libdir, destination, *what):
 
 
 def write_sources(work, headers):
-    """The programs alone, and with every public header before them."""
-    for language, suffix, text in (("c", ".h", PROGRAM), ("cc", ("pp", ".h"), CXX_PROGRAM)):
+    """The programs; those of the API include every public header."""
+    for source, suffix, text in (("plain.c", (), PROGRAM), ("program.c", ".h", API_PROGRAM),
+                                 ("program.cc", (".h", ".hpp"), CXX_PROGRAM)):
         includes = [f"#include <umalloc/{name}>\n" for name in headers if name.endswith(suffix)]
-        for name, before in (("plain", []), ("program", includes)):
-            with open(f"{work}/{name}.{language}", "w", encoding="ascii") as f:
-                f.write("".join(before) + text)
+        with open(f"{work}/{source}", "w", encoding="ascii") as f:
+            f.write("".join(includes) + text)
 
 
 def run(program, library_folder):

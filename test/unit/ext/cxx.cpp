@@ -78,6 +78,59 @@ void test_malloc_resource() {
     zero.deallocate(p, 50000, 8);
 }
 
+std::size_t used(const um::arena_resource &a) {
+    um_arena_stats stats;
+    um_arena_read_stats(a.get(), &stats);
+    return stats.used_bytes;
+}
+
+void test_arena() {
+    um::arena plain, reusing({0, 0, 0, nullptr, 0, UM_ARENA_REUSE | UM_ARENA_CHECKED});
+    test_resource(plain);
+    CHECK(used(plain) > 100000, "the arena gave the blocks: %zu bytes", used(plain));
+    plain.reset();
+    CHECK(used(plain) == 0, "a reset drops all");
+    test_resource(reusing);
+    void *p = reusing.allocate(100), *q;
+    reusing.deallocate(p, 100);
+    CHECK((q = reusing.allocate(100)) == p, "a block that was given back is used again");
+    CHECK(*plain.make<double>(2.5) == 2.5 && is_aligned(plain.make<wide>(), alignof(wide)),
+          "objects are made in the arena");
+    um_arena_options fixed = {};
+    fixed.first_bytes = 100000;
+    fixed.flags = UM_ARENA_FIXED;
+    CHECK(throws_bad_alloc([&] {
+              um::arena small(fixed);
+              std::pmr::vector<int> v(&small);
+              v.resize(50000);
+          }),
+          "a full arena throws");
+    fixed.flags = 1u << 31;
+    CHECK(throws_bad_alloc([&] { um::arena none(fixed); }), "an arena that cannot be throws");
+}
+
+void test_arena_scopes() {
+    um::arena a;
+    int *kept = a.make<int>(1);
+    std::size_t before = used(a);
+    {
+        um::arena_scope outer(a);
+        std::pmr::string text(1000, 'x', &a);
+        um::arena_scope inner(a.get());
+        std::pmr::vector<int> numbers(1000, 7, &a);
+        CHECK(used(a) >= before + 5000, "the scope's blocks count");
+    }
+    CHECK(used(a) == before && *kept == 1, "at its end they are dropped, and what was before is not");
+    um_arena *first = um_arena_scratch(nullptr);
+    {
+        um::scratch s, other(s.get());
+        CHECK(s.get() == first && other.get() != first, "there are two scratch arenas");
+        test_resource(s);
+        CHECK(used(s) > 100000, "the scratch arena gave the blocks");
+    }
+    CHECK(used(um::arena_resource(first)) == 0, "and has dropped them");
+}
+
 /* --- epochs and hazard pointers --- */
 
 std::atomic<int> alive;
@@ -148,6 +201,8 @@ int main() {
     check_watchdog(240);
     test_allocator();
     test_malloc_resource();
+    test_arena();
+    test_arena_scopes();
     test_epoch();
     test_hazard();
     std::printf("passed; Boost's containers were %s\n", HAVE_BOOST ? "tested" : "not installed");
