@@ -71,8 +71,7 @@ static bool inherited_policy(void) {
            inherited != UM_POLICY_LOCAL;
 }
 
-/* Memory-only nodes serve who names them; they are left out where all nodes are meant but each gets the same.
- */
+/* Memory-only nodes serve who names them; they are left out where nodes take turns and none are named. */
 static void with_processors(um_node_set *set) {
     um_node_set cpus = um_topology_get()->cpus;
     um_node_set_keep(&cpus, set);
@@ -102,7 +101,8 @@ static void make_turns(const um_placing_spec *asked) {
 /* `set` has two nodes or more. */
 static void settle(um_placing policy, const um_placing_spec *asked, um_node_set *set) {
     bool named = um_node_set_count(&asked->nodes) != 0, whole;
-    if ((policy == UM_PLACING_INTERLEAVE || policy == UM_PLACING_ROUND_ROBIN) && !named)
+    if (!named && (policy == UM_PLACING_INTERLEAVE || policy == UM_PLACING_WEIGHTED ||
+                   policy == UM_PLACING_ROUND_ROBIN))
         with_processors(set);
     whole = policy == UM_PLACING_INTERLEAVE || (policy == UM_PLACING_WEIGHTED && !named);
     um_place.policy = policy;
