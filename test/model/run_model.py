@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Verifies a model exhaustively in a few small configurations, and requires that each seeded bug is found: a model
 that finds nothing wrong with a wrong protocol proves nothing about the right one. Needs spin and a C compiler.
-Usage: run_model.py MODEL [NAME]...  (remote or epoch; of its runs below, all of them by default)
+Usage: run_model.py MODEL [NAME]...  (remote, epoch or depot; of its runs below, all of them by default)
 """
 
 import os
@@ -58,7 +58,19 @@ EPOCH_BUGS = {
     "BUG_STAMP_IS_OLD": SECTIONS,  # readers that entered at the stamp's epoch are not waited for
     "BUG_NO_SECOND_LOOK": EPOCH_RUNS["hazard pointers"],  # a hazard pointer is taken for good at once
 }
-MODELS = {"remote": (TRUE_RUNS, BUG_RUNS), "epoch": (EPOCH_RUNS, EPOCH_BUGS)}
+DEPOT_RUNS = {
+    "two threads": ["OPS=5"],
+    "three threads": ["THREADS=3", "OPS=3"],
+}
+DEPOT_BUGS = {
+    "BUG_NO_COUNT": DEPOT_RUNS["two threads"],  # a magazine that went and came back is taken for one that stayed
+    "BUG_LINK_LATE": DEPOT_RUNS["two threads"],  # a push shows the magazine before it leads to those below
+}
+MODELS = {
+    "remote": (TRUE_RUNS, BUG_RUNS),
+    "epoch": (EPOCH_RUNS, EPOCH_BUGS),
+    "depot": (DEPOT_RUNS, DEPOT_BUGS),
+}
 
 
 def verify(model, defines, folder, optimise):
