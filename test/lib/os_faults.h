@@ -6,6 +6,7 @@
 #define UM_TEST_OS_FAULTS_H
 
 #include "os/fence.h"
+#include "os/guard.h"
 #include "os/numa.h"
 #include "os/os.h"
 #include "os/pagemap.h"
@@ -46,7 +47,9 @@
     X(um_os_move_pages, int, (uintptr_t a, size_t pages, unsigned node, um_os_moved *out),                   \
       (a, pages, node, out), +)                                                                              \
     X(um_os_fence_join, int, (void), (), +)                                                                  \
-    X(um_os_fence_all, int, (void), (), +)
+    X(um_os_fence_all, int, (void), (), +)                                                                   \
+    X(um_os_guard, int, (uintptr_t a, size_t n, bool guarded), (a, n, guarded), +)                           \
+    X(um_os_in_core, int, (uintptr_t a, size_t pages, unsigned char *in_core), (a, pages, in_core), +)
 
 enum os_fault_point {
 #define X(name, type, parameters, arguments, sign) OS_FAULT_AT_##name,
