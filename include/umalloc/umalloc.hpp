@@ -17,11 +17,15 @@
        }
        um::retire(unlinked);
 
+       um::pool<order> orders;
+       auto o = orders.make(side, price);
+
    Costs nothing beyond the C functions: what is not a template is inline. */
 #ifndef UMALLOC_HPP
 #define UMALLOC_HPP
 
 #include <umalloc/arena.h>
+#include <umalloc/pool.h>
 #include <umalloc/reclaim.h>
 #include <umalloc/umalloc.h>
 
@@ -29,6 +33,7 @@
 #include <cstddef>
 #include <cstdlib>
 #include <limits>
+#include <memory>
 #include <memory_resource>
 #include <new>
 #include <type_traits>
@@ -60,6 +65,27 @@ constexpr um_flags aligned(um_flags flags, std::size_t align) {
         log2++;
     return (flags & 63) >= log2 || log2 <= 4 ? flags : (flags & ~um_flags{63}) | log2;
 }
+
+/* Ends what a C function made. */
+template <auto End> struct ends {
+    template <class T> void operator()(T *own) const noexcept {
+        End(own);
+    }
+};
+template <class T, auto End> using owned = std::unique_ptr<T, ends<End>>;
+
+/* What the resources have in common: they stay where they are, and equal themselves alone. */
+class resource : public std::pmr::memory_resource {
+  public:
+    resource() noexcept = default;
+    resource(const resource &) = delete;
+    resource &operator=(const resource &) = delete;
+
+  private:
+    bool do_is_equal(const std::pmr::memory_resource &other) const noexcept override {
+        return this == &other;
+    }
+};
 
 } // namespace detail
 
@@ -103,7 +129,7 @@ constexpr bool operator!=(const allocator<T, Flags> &, const allocator<U, Flags>
 
 /* A memory resource over um_malloc, with flags that may be chosen at run time: a node, zeroes, huge pages.
    Any thread. Holds nothing, so it may end before its blocks do. */
-class malloc_resource final : public std::pmr::memory_resource {
+class malloc_resource final : public detail::resource {
   public:
     explicit malloc_resource(um_flags flags = 0) noexcept : flags_(flags) {}
 
@@ -114,9 +140,6 @@ class malloc_resource final : public std::pmr::memory_resource {
     void do_deallocate(void *p, std::size_t bytes, std::size_t align) override {
         um_free_sized(p, bytes, detail::aligned(flags_, align));
     }
-    bool do_is_equal(const std::pmr::memory_resource &other) const noexcept override {
-        return this == &other;
-    }
 
     um_flags flags_;
 };
@@ -124,12 +147,9 @@ class malloc_resource final : public std::pmr::memory_resource {
 /* A memory resource over an arena that somebody else owns, such as one of um_arena_scratch: one thread at a
    time. Its blocks go when the arena drops them; what a container gives back before is used again only where
    the arena is one with UM_ARENA_REUSE, and `reuse` says so. */
-class arena_resource : public std::pmr::memory_resource {
+class arena_resource : public detail::resource {
   public:
     explicit arena_resource(um_arena *arena, bool reuse = false) noexcept : arena_(arena), reuse_(reuse) {}
-    arena_resource(const arena_resource &) = delete;
-    arena_resource &operator=(const arena_resource &) = delete;
-
     /* The arena, for the functions of arena.h. */
     um_arena *get() const noexcept {
         return arena_;
@@ -148,9 +168,6 @@ class arena_resource : public std::pmr::memory_resource {
     void do_deallocate(void *p, std::size_t bytes, std::size_t) override {
         if (reuse_)
             um_arena_free(arena_, p, bytes);
-    }
-    bool do_is_equal(const std::pmr::memory_resource &other) const noexcept override {
-        return this == &other;
     }
 
     um_arena *arena_;
@@ -197,6 +214,86 @@ class scratch final : public arena_resource {
 
   private:
     arena_scope scope_;
+};
+
+/* A pool of objects of one type. Unlike in C each is constructed when it is taken and destroyed when it is
+   given back: the pool's memory is what is used again. Any thread; all objects must be back before the pool
+   ends. */
+template <class T> class pool {
+  public:
+    /* Gives an object back to its pool. */
+    class giver {
+      public:
+        explicit giver(um_pool *to = nullptr) noexcept : to_(to) {}
+        void operator()(T *object) const noexcept {
+            object->~T();
+            um_pool_free(to_, object);
+        }
+
+      private:
+        um_pool *to_;
+    };
+    /* Owns an object, and gives it back at its end. */
+    using ptr = std::unique_ptr<T, giver>;
+
+    /* The members bytes, construct and destroy are not used, and align is at least the type's. */
+    explicit pool(um_pool_options options = {}) : own_(detail::checked(um_pool_new(&fitted(options)))) {}
+    /* A new object. Throws std::bad_alloc where the pool has none left, or what its constructor throws. */
+    template <class... Args> ptr make(Args &&...args) {
+        std::unique_ptr<void, raw> room(detail::checked(um_pool_alloc(get())), raw{get()});
+        T *object = new (room.get()) T(std::forward<Args>(args)...);
+        room.release();
+        return ptr(object, giver(get()));
+    }
+    /* The pool, for the functions of pool.h. */
+    um_pool *get() const noexcept {
+        return own_.get();
+    }
+
+  private:
+    struct raw {
+        um_pool *to;
+        void operator()(void *room) const noexcept {
+            um_pool_free(to, room);
+        }
+    };
+    static um_pool_options &fitted(um_pool_options &options) {
+        options.bytes = sizeof(T);
+        options.align = options.align > alignof(T) ? options.align : alignof(T);
+        options.construct = options.destroy = nullptr;
+        return options;
+    }
+
+    detail::owned<um_pool, um_pool_delete> own_;
+};
+
+/* A memory resource over buffers of seven sizes up to 4 KiB (um_pool_buffers); what is larger, or aligned to
+   more than a cache line of 64 bytes, comes from um_malloc. Any thread. Buffers end with the resource. */
+class pool_resource final : public detail::resource {
+  public:
+    explicit pool_resource(const um_pool_options &options = {})
+        : own_(detail::checked(um_pool_buffers_new(&options))) {}
+    /* The buffers, for the functions of pool.h. */
+    um_pool_buffers *get() const noexcept {
+        return own_.get();
+    }
+
+  private:
+    static bool fits(std::size_t bytes, std::size_t align) {
+        return bytes <= 4096 && align <= 64;
+    }
+    void *do_allocate(std::size_t bytes, std::size_t align) override {
+        return detail::checked(fits(bytes, align) ? um_pool_buffers_get(get(), bytes)
+                                                  : um_malloc(bytes, detail::aligned(0, align)));
+    }
+    void do_deallocate(void *p, std::size_t bytes, std::size_t align) override {
+        if (fits(bytes, align))
+            um_pool_buffers_put(get(), p);
+        else
+            um_free_sized(p, bytes, detail::aligned(0, align));
+    }
+
+    detail::owned<um_pool_buffers, um_pool_buffers_delete> own_;
 };
 
 /* A read section (um_epoch_enter) as long as the object lives. Nests. */

@@ -131,13 +131,15 @@ void test_arena_scopes() {
     CHECK(used(um::arena_resource(first)) == 0, "and has dropped them");
 }
 
-/* --- epochs and hazard pointers --- */
+/* --- pools --- */
 
 std::atomic<int> alive;
 
 struct object {
     int value;
     explicit object(int v) : value(v) {
+        if (v < 0)
+            throw v;
         alive++;
     }
     ~object() {
@@ -145,6 +147,53 @@ struct object {
         alive--;
     }
 };
+
+std::size_t in_use(um_pool *p) {
+    um_pool_stats stats;
+    um_pool_flush(p);
+    um_pool_read_stats(p, &stats);
+    return stats.in_use;
+}
+
+void test_pool() {
+    um_pool_options options = {};
+    options.max_objects = 10;
+    options.flags = UM_POOL_CHECKED;
+    um::pool<object> few(options);
+    {
+        std::vector<um::pool<object>::ptr> all;
+        for (int i = 0; i < 10; i++)
+            all.push_back(few.make(i));
+        CHECK(alive == 10 && all[7]->value == 7, "objects are constructed");
+        CHECK(throws_bad_alloc([&] { few.make(11); }), "a pool without objects throws");
+        std::thread([&] { all.resize(0); }).join();
+    }
+    CHECK(alive == 0 && in_use(few.get()) == 0, "objects are destroyed and given back");
+    int thrown = 0;
+    try {
+        few.make(-5);
+    } catch (int what) {
+        thrown = what;
+    }
+    CHECK(thrown == -5 && alive == 0 && in_use(few.get()) == 0, "what a constructor throws leaves nothing");
+    um::pool<wide> wides;
+    auto one = wides.make(), two = wides.make();
+    CHECK(is_aligned(one.get(), alignof(wide)) && is_aligned(two.get(), alignof(wide)),
+          "a type's alignment holds");
+}
+
+void test_pool_resource() {
+    um::pool_resource r;
+    test_resource(r);
+    um_pool *small = um_pool_buffers_pool(r.get(), 64);
+    void *p = r.allocate(60, 64), *q = r.allocate(5000, 128);
+    CHECK(in_use(small) == 1, "a small block is the pool's");
+    r.deallocate(p, 60, 64);
+    r.deallocate(q, 5000, 128);
+    CHECK(in_use(small) == 0, "and goes back to it");
+}
+
+/* --- epochs and hazard pointers --- */
 
 void test_epoch() {
     {
@@ -201,6 +250,8 @@ int main() {
     check_watchdog(240);
     test_allocator();
     test_malloc_resource();
+    test_pool();
+    test_pool_resource();
     test_arena();
     test_arena_scopes();
     test_epoch();
