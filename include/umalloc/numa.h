@@ -58,11 +58,11 @@ typedef struct um_numa_policy um_numa_policy;
        bind:NODES                these nodes, the nearest first, or NULL
        prefer:NODES              these nodes, the nearest first; others when they are full
        interleave[:NODES]        page by page
-       weighted[:NODE=W,...]     page by page in the kernel's proportion (Linux 6.9), or, where nodes and
-   weights (1 to 255) are named, one node for each block, in that proportion round-robin[:NODES]       one
-   node for each block, in turn
+       weighted                  page by page in the kernel's proportion (Linux 6.9)
+       weighted:NODE=W,...       one node for each block, in proportion of these weights (1 to 255)
+       round-robin[:NODES]       one node for each block, in turn
 
-   NODES is as 0,2-3. Where none are named the last three mean the nodes with processors. NULL with errno
+   NODES is as 0,2-3. Where none are named, those with processors are meant. NULL with errno
    EINVAL: not of this form, or a node that has no memory for this process; ENOMEM. Many threads may use one
    policy at once. */
 UM_API um_numa_policy *um_numa_policy_new(const char *text) UM_NOTHROW;

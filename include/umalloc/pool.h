@@ -4,8 +4,11 @@
    memory of a pool comes in slabs and stays with the pool until its end. A constructor runs once for each
    object, when its memory is first used, and not at each allocation: an object comes back as it was freed.
 
-       um_pool *orders = um_pool_new(&(um_pool_options){.bytes = sizeof(struct order), .ready_objects =
-   10000}); struct order *o = um_pool_alloc(orders); um_pool_free(orders, o); um_pool_delete(orders);
+       um_pool_options about = {.bytes = sizeof(struct order), .ready_objects = 10000};
+       um_pool *orders = um_pool_new(&about);
+       struct order *o = um_pool_alloc(orders);
+       um_pool_free(orders, o);
+       um_pool_delete(orders);
 
    Any thread may allocate and free at any time, and free what another thread allocated. Each thread has two
    magazines of objects for each pool it uses, and exchanges them, full for empty, through a depot without

@@ -126,6 +126,7 @@ def generate(*arguments):
 def self_test():
     findings = []
     for comment, wanted in (("/* Makes. */", []), ("", ["sample.h: no comment directly above um_sample_make"]),
+                            ("/* Makes:\n\n       um_x(1,\n   2); */", ["sample.h: code in a comment runs on into the text"]),
                             ("/* Makes. */\n", ["sample.h: no comment directly above um_sample_make"])):
         with tempfile.TemporaryDirectory() as folder:
             with open(os.path.join(folder, "sample.h"), "w", encoding="ascii") as f:
