@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """UMALLOC_SOFT_LIMIT: nothing fails beyond it, and what was freed beyond it goes back, though all other settings would
-keep it; auto takes 90% of the limit of a real memory control group, which is made here. Usage: test_soft_limit.py
-LIBRARY PROGRAM CASE
+keep it; auto takes 90% of the limit of a real memory control group, which is made here, and keeps a program alive there
+that dies without it. Usage: test_soft_limit.py LIBRARY BURST CHURN CASE
 """
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -54,29 +55,52 @@ def make_group(limit):
     return None, reason
 
 
-def automatic():
-    group, reason = make_group(300 << 20)
-    if not group:
-        print(f"SKIP: no memory control group can be made here: {reason}")
-        return SKIP
+class Group:
+    """A memory control group with a hard limit; the test is skipped where none can be made."""
 
-    def enter():
-        with open(f"{group}/cgroup.procs", "w", encoding="ascii") as f:
+    def __init__(self, limit):
+        self.path, reason = make_group(limit)
+        if not self.path:
+            print(f"SKIP: no memory control group can be made here: {reason}")
+            sys.exit(SKIP)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *unused):
+        os.rmdir(self.path)
+
+    def enter(self):
+        """For preexec_fn."""
+        with open(f"{self.path}/cgroup.procs", "w", encoding="ascii") as f:
             f.write(str(os.getpid()))
 
-    try:
-        (peak, stays), _ = burst(285, {}, enter)
+
+def automatic():
+    with Group(300 << 20) as group:
+        (peak, stays), _ = burst(285, {}, group.enter)
         assert stays > 280 * 1024, f"without a limit {stays} KiB of {peak} stay"
-        (peak, end), report = burst(285, {"UMALLOC_SOFT_LIMIT": "auto"}, enter)
-    finally:
-        os.rmdir(group)
+        (peak, end), report = burst(285, {"UMALLOC_SOFT_LIMIT": "auto"}, group.enter)
     assert report["options"]["soft_limit"]["value"] == "auto", report["options"]["soft_limit"]
     assert end < 270 * 1024 + SLACK_KIB < stays, f"{end} KiB stay beyond 90% of 300 MiB"
     assert report["counters"]["soft_limit_hits"] > 0, report["counters"]
     print(f"auto in a group of 300 MiB: {peak} KiB at the peak, {end} KiB at the end")
-    return 0
+
+
+def churn():
+    """Pinned memory keeps umalloc from moving what is free in pieces to where it is wanted, so it has to give it back."""
+    env = {**os.environ, "LD_PRELOAD": LIBRARY, "UMALLOC_LIB": LIBRARY, **KEEP, "UMALLOC_PREFAULT": "1M"}
+    with Group(96 << 20) as group:
+        without, auto = (subprocess.run([CHURN, "64"], env=env | more, preexec_fn=group.enter, stdout=subprocess.PIPE,
+                                        check=False)
+                         for more in ({}, {"UMALLOC_SOFT_LIMIT": "auto"}))
+    assert auto.returncode == 0, f"status {auto.returncode} with auto"
+    print(f"status {without.returncode} without a limit, 0 with auto and {auto.stdout.decode().strip()} KiB at the end")
+    with open("/proc/swaps", encoding="ascii") as swaps:
+        swapless = len(swaps.readlines()) < 2
+    assert without.returncode == -signal.SIGKILL or not swapless, "it lives without the limit too: nothing is shown"
 
 
 if __name__ == "__main__":
-    LIBRARY, PROGRAM = sys.argv[1:3]
-    sys.exit({"fixed": fixed, "automatic": automatic}[sys.argv[3]]())
+    LIBRARY, PROGRAM, CHURN = sys.argv[1:4]
+    {"fixed": fixed, "automatic": automatic, "churn": churn}[sys.argv[4]]()
