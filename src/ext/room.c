@@ -23,6 +23,10 @@ static bool ready(void) {
     return err == 0;
 }
 
+static size_t span_bytes(const um_span *s) {
+    return (size_t)s->slots << UM_SLOT_SHIFT;
+}
+
 static void count(um_module m, size_t more, size_t less) {
     um_module_count *c = &um_module_counts[m];
     uint64_t now, peak;
@@ -49,24 +53,24 @@ void *um_room_take(um_module m, unsigned place, size_t bytes, size_t align, bool
         errno = ENOMEM;
         return NULL;
     }
-    s->bytes = (size_t)s->slots << UM_SLOT_SHIFT;
     s->class_id = (uint8_t)m;
+    s->holder = NULL;
     atomic_store_explicit(&s->owner, UM_ID_NOBODY,
                           memory_order_relaxed); /* nobody has an address in it yet */
     um_span_set_kind(s, UM_SPAN_EXT);
-    count(m, s->bytes, 0);
+    count(m, span_bytes(s), 0);
     return um_span_start(s);
 }
 
 void um_room_give(void *p, size_t touched) {
     um_span *s = um_span_of(p);
-    count((um_module)s->class_id, 0, s->bytes);
-    um_space_free(s, um_min(touched, s->bytes));
+    count((um_module)s->class_id, 0, span_bytes(s));
+    um_space_free(s, um_min(touched, span_bytes(s)));
 }
 
 bool um_room_extend(void *p, size_t bytes) {
     um_span *s = um_span_of(p);
-    size_t before = s->bytes;
+    size_t before = span_bytes(s);
     bool zeroed;
     if (bytes > BYTES_MAX)
         return false;
@@ -74,13 +78,12 @@ bool um_room_extend(void *p, size_t bytes) {
         return true;
     if (!um_space_extend(s, (bytes + UM_SLOT_BYTES - 1) >> UM_SLOT_SHIFT, &zeroed))
         return false;
-    s->bytes = (size_t)s->slots << UM_SLOT_SHIFT;
-    count((um_module)s->class_id, s->bytes - before, 0);
+    count((um_module)s->class_id, span_bytes(s) - before, 0);
     return true;
 }
 
 size_t um_room_bytes(const void *p) {
-    return um_span_of(p)->bytes;
+    return span_bytes(um_span_of(p));
 }
 
 uint32_t *um_room_word(const void *p) {

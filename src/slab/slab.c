@@ -15,17 +15,21 @@
 
 um_span um_span_none = {.list = &um_span_none.end, .countdown = UM_COUNTDOWN_NEVER};
 
-void um_slab_init(um_span *s, unsigned class_id) {
+void um_slab_shape(um_span *s, unsigned class_id) {
     s->list = um_slab_end(s);
     s->countdown = s->mark = UM_COUNTDOWN_NEVER;
     s->block_bytes = um_class_bytes[class_id];
     s->reciprocal = (uint32_t)(((1ull << 32) + s->block_bytes - 1) / s->block_bytes);
-    s->class_id = (uint8_t)class_id;
     s->capacity = (uint16_t)(UM_SLOT_BYTES / s->block_bytes);
     s->carved = 0;
     s->wake = (uint16_t)um_max(1, um_min(s->capacity / 16u, WAKE_MAX));
     s->place = UM_PLACE_NONE;
     s->next = s->prev = NULL;
+}
+
+void um_slab_init(um_span *s, unsigned class_id) {
+    um_slab_shape(s, class_id);
+    s->class_id = (uint8_t)class_id;
     s->transit = (uint8_t)um_max(1, um_min(TRANSIT_BLOCKS_MAX, TRANSIT_BYTES_MAX / s->block_bytes));
     atomic_store_explicit(&s->remote, 0, memory_order_relaxed); /* nobody has a block of it */
     um_span_set_kind(s, UM_SPAN_SLAB);

@@ -38,7 +38,9 @@ UM_INLINE bool um_slab_is_block(const um_span *s, const void *p) {
     return i * s->block_bytes == ((uintptr_t)p & (UM_SLOT_BYTES - 1)) && i < s->capacity;
 }
 
-/* Makes an allocated one-slot span a slab without an owner; nothing is cut yet. */
+/* The blocks of a one-slot span, for whoever has it; nothing is cut yet. s->bytes is what may be dirty. */
+UM_HIDDEN void um_slab_shape(um_span *s, unsigned class_id);
+/* Makes an allocated one-slot span a slab without an owner. */
 UM_HIDDEN void um_slab_init(um_span *s, unsigned class_id);
 /* Cuts more blocks and puts them on the empty list. False: all are cut. */
 UM_HIDDEN bool um_slab_carve(um_span *s);

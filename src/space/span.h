@@ -21,7 +21,7 @@ typedef enum um_span_kind {
     UM_SPAN_LARGE,      /* one block */
     UM_SPAN_CACHED,     /* a large span that a thread keeps for reuse */
     UM_SPAN_META,       /* the allocator's own records */
-    UM_SPAN_EXT,        /* of a module of ext: class_id tells which, bytes how long */
+    UM_SPAN_EXT,        /* of a module of ext: class_id tells which */
     UM_SPAN_HARD,       /* of the hardened allocator, as all that follow: a slab */
     UM_SPAN_HARD_LARGE, /* one block between pages without access */
     UM_SPAN_HARD_FREED, /* such a one, freed */
@@ -110,6 +110,7 @@ typedef struct um_span {
     _Atomic(struct um_theap *) heap;
     union {
         struct um_span *pending_next; /* slab: written by the holder of its PENDING token */
+        void *holder;                 /* of a module of ext: its own, NULL when it is taken */
         void *hard; /* hardened: its record of the slab, or the large block; see hard/internal.h */
     };
     uint32_t block_bytes;      /* slab: const while a slab; of ext: the module\'s own word */
