@@ -28,7 +28,8 @@ from bars import Bars
 from disassembly import compiler, disassembly, is_locked, symbols
 
 GOLDEN = os.path.join(HERE, "fast_paths.golden")
-BARS = {"malloc": 12, "free": 17, "_ZdlPvm": 21, "um_epoch_enter": 14, "um_epoch_leave": 13}
+BARS = {"malloc": 12, "free": 17, "_ZdlPvm": 21, "um_epoch_enter": 14, "um_epoch_leave": 13, "um_pool_alloc": 12,
+        "um_pool_free": 13}
 STEPS_MAX = 64  # a longer one, or a loop, is no fast path and above every bar
 
 

@@ -12,7 +12,11 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -445,6 +449,86 @@ Test(pool, what_is_ready_needs_nothing_more) {
     cr_expect_eq(stats_of(p).made, 5000);
     cr_expect_eq(held(), before);
     um_pool_delete(p);
+}
+
+/* From here on a system call of this thread ends the process, but for yielding and exiting. */
+static void forbid_system_calls(void) {
+    struct sock_filter filter[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_sched_yield, 3, 0),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_exit, 2, 0),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_exit_group, 1, 0),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {.len = LENGTH(filter), .filter = filter};
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+        prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0)
+        _exit(77);
+}
+
+static void *_Atomic passed[256];
+static _Atomic(int) freers;
+
+/* Frees what the other thread allocated, so that magazines travel through the depot. */
+static void *free_without_system_calls(void *arg) {
+    if (um_pool_warm(arg))
+        _exit(1);
+    forbid_system_calls();
+    atomic_store(&freers, 1);
+    for (int i = 0; i < 20000; i++) {
+        void *object;
+        while (!(object = atomic_exchange(&passed[i % 256], NULL)))
+            sched_yield();
+        um_pool_free(arg, object);
+    }
+    atomic_store(&freers, 2);
+    syscall(SYS_exit, 0);
+    return NULL;
+}
+
+/* 0: no system call; SIGSYS: ended by one; 77: the kernel does not know how to forbid them. */
+static int run_without_system_calls(um_pool_options o) {
+    int status;
+    pid_t pid = fork();
+    cr_assert_geq(pid, 0);
+    if (pid == 0) {
+        um_pool *p = um_pool_new(&o);
+        pthread_t t;
+        alarm(100); /* should the other thread never come */
+        if (!p || (o.ready_objects && um_pool_warm(p)) ||
+            pthread_create(&t, NULL, free_without_system_calls, p))
+            _exit(1);
+        while (atomic_load(&freers) == 0)
+            sched_yield();
+        forbid_system_calls();
+        for (int i = 0; i < 20000; i++) {
+            void *object = um_pool_alloc(p);
+            if (!object)
+                _exit(2);
+            while (atomic_load(&passed[i % 256]))
+                sched_yield();
+            atomic_store(&passed[i % 256], object);
+        }
+        while (atomic_load(&freers) == 1)
+            sched_yield();
+        go_through(p, 1000, 64, 16);
+        _exit(0);
+    }
+    cr_assert_eq(waitpid(pid, &status, 0), pid);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status);
+}
+
+/* ThreadSanitizer cannot start threads in a child. */
+Test(pool, a_warm_pool_makes_no_system_call) {
+    um_pool_options o = {.bytes = 64, .ready_objects = 2000, .ready_threads = 1};
+    int status = UM_TSAN ? 77 : run_without_system_calls(o);
+    if (status == 77)
+        return;
+    cr_expect_eq(status, 0);
+    o.ready_objects = 0;
+    o.bytes = 8 << 20;
+    cr_expect_eq(run_without_system_calls(o), SIGSYS, "what makes one is ended");
 }
 
 Test(pool, buffers_of_all_sizes) {
