@@ -25,6 +25,7 @@
 #define UMALLOC_HPP
 
 #include <umalloc/arena.h>
+#include <umalloc/heap.h>
 #include <umalloc/pool.h>
 #include <umalloc/reclaim.h>
 #include <umalloc/umalloc.h>
@@ -142,6 +143,33 @@ class malloc_resource final : public detail::resource {
     }
 
     um_flags flags_;
+};
+
+/* A heap that ends with the object, and with it all blocks, as a memory resource. Which threads may use it,
+   its kind says; blocks go back by the thread that may use it then. */
+class heap final : public detail::resource {
+  public:
+    explicit heap(um_heap_kind kind = UM_HEAP_ONE_THREAD, um_flags place = 0)
+        : own_(detail::checked(um_heap_create(kind, place))) {}
+    /* The heap, for the functions of heap.h. */
+    um_heap *get() const noexcept {
+        return own_.get();
+    }
+    /* Frees all blocks; no container may use one any more. */
+    void reset() noexcept {
+        um_heap_reset(get());
+    }
+
+  private:
+    void *do_allocate(std::size_t bytes, std::size_t align) override {
+        return detail::checked(align <= 16 ? um_heap_malloc(get(), bytes)
+                                           : um_heap_alloc(get(), bytes, detail::aligned(0, align)));
+    }
+    void do_deallocate(void *p, std::size_t, std::size_t) override {
+        um_heap_free(get(), p);
+    }
+
+    detail::owned<um_heap, um_heap_destroy> own_;
 };
 
 /* A memory resource over an arena that somebody else owns, such as one of um_arena_scratch: one thread at a

@@ -78,6 +78,26 @@ void test_malloc_resource() {
     zero.deallocate(p, 50000, 8);
 }
 
+um_heap_usage usage(const um::heap &h) {
+    um_heap_usage now;
+    um_heap_stats(h.get(), &now);
+    return now;
+}
+
+void test_heap() {
+    for (um_heap_kind kind : {UM_HEAP_ONE_THREAD, UM_HEAP_SHARED}) {
+        um::heap h(kind);
+        test_resource(h);
+        CHECK(usage(h).live_blocks == 0, "what was given back is free");
+        std::pmr::vector<std::pmr::string> lost(100, std::pmr::string(1000, 'x', &h), &h);
+        CHECK(usage(h).live_blocks == 101 && usage(h).live_bytes > 100000, "the heap gave the blocks");
+        new (h.allocate(sizeof lost)) std::pmr::vector<std::pmr::string>(std::move(lost));
+        h.reset();
+        CHECK(usage(h).live_blocks == 0, "a reset frees all, with its containers");
+    }
+    CHECK(throws_bad_alloc([] { um::heap none(UM_HEAP_SHARED, UM_ZERO); }), "a heap that cannot be throws");
+}
+
 std::size_t used(const um::arena_resource &a) {
     um_arena_stats stats;
     um_arena_read_stats(a.get(), &stats);
@@ -252,6 +272,7 @@ int main() {
     test_malloc_resource();
     test_pool();
     test_pool_resource();
+    test_heap();
     test_arena();
     test_arena_scopes();
     test_epoch();
