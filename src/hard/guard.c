@@ -29,7 +29,7 @@ static uint16_t idle[PAGES]; /* circular: the page that is idle for the longest 
 static uint32_t idle_first, idle_count;
 static uint32_t given; /* blocks so far */
 static uint64_t live_bytes, frees;
-static um_hard_random randomness;
+um_hard_random um_hard_guard_random;
 
 void um_hard_guard_init(void) {
     size_t page = um_os_page_bytes, n = um_hard_setting.guarded;
@@ -76,7 +76,7 @@ static uint32_t take_idle(bool *left) {
         i = idle[idle_first];
         idle_first = (idle_first + 1) % total;
         idle_count--;
-        *left = given++ >= um_hard_setting.first_guarded && um_hard_below(&randomness, 4) == 0;
+        *left = given++ >= um_hard_setting.first_guarded && um_hard_below(&um_hard_guard_random, 4) == 0;
     }
     um_lock_drop(&um_hard_guard_lock);
     return i;

@@ -340,4 +340,5 @@ void um_hard_child_after_fork(void) {
         um_lock_reset(&shards[i].lock);
         shards[i].random.left = 0; /* not the parent's numbers */
     }
+    um_hard_large_random.left = um_hard_guard_random.left = 0;
 }

@@ -168,6 +168,7 @@ UM_HIDDEN um_hard_finding um_hard_large_explain(const um_span *s, uintptr_t addr
 /* From slot *at on; as of slabs. */
 UM_HIDDEN unsigned um_hard_large_live(size_t *at, um_hard_block *out, unsigned most);
 extern UM_HIDDEN um_lock um_hard_large_lock;
+extern UM_HIDDEN um_hard_random um_hard_large_random; /* um_hard_large_lock */
 
 /* --- guard.c: small blocks with a page of their own --- */
 
@@ -185,6 +186,7 @@ UM_HIDDEN void um_hard_guard_tell(const void *address);
 /* From page *at on; as of slabs. */
 UM_HIDDEN unsigned um_hard_guard_live(size_t *at, um_hard_block *out, unsigned most);
 extern UM_HIDDEN um_lock um_hard_guard_lock;
+extern UM_HIDDEN um_hard_random um_hard_guard_random; /* um_hard_guard_lock */
 
 /* --- trace.c --- */
 

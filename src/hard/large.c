@@ -22,7 +22,7 @@ um_lock um_hard_large_lock; /* rank: after the shards' */
 static um_span *resting[QUEUE_MAX];
 static uint32_t first, count;
 static size_t resting_bytes;
-static um_hard_random randomness;
+um_hard_random um_hard_large_random;
 static uint64_t live_bytes, live_count;
 
 static size_t span_bytes(const um_span *s) {
@@ -48,7 +48,7 @@ static size_t draw_lead(void) {
     size_t page = um_os_page_bytes, most = um_min(UM_SLOT_BYTES / page / 2, 8), lead = 0;
     um_lock_take(&um_hard_large_lock);
     if (most)
-        lead = page * (1 + um_hard_below(&randomness, (uint32_t)most));
+        lead = page * (1 + um_hard_below(&um_hard_large_random, (uint32_t)most));
     um_lock_drop(&um_hard_large_lock);
     return lead;
 }

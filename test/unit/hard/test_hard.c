@@ -171,22 +171,24 @@ Test(hard, draws_are_spread_and_seeded) {
 }
 
 /* What the child's next addresses are. */
-static void tell_addresses(void *unused) {
-    (void)unused;
+static void tell_addresses(void *bytes) {
     um_hard_child_after_fork();
     for (int i = 0; i < 64; i++) {
-        void *p = give(64);
+        void *p = give(*(size_t *)bytes);
         cr_assert_eq(write(2, &p, sizeof p), (ssize_t)sizeof p);
     }
 }
 
 Test(hard, children_place_otherwise) {
     char first[64 * sizeof(void *) + 1], second[64 * sizeof(void *) + 1];
-    um_hard_lock_all();
-    (void)dies_status(tell_addresses, NULL, first, sizeof first);
-    (void)dies_status(tell_addresses, NULL, second, sizeof second);
-    um_hard_unlock_all();
-    cr_expect_neq(memcmp(first, second, sizeof first - 1), 0);
+    for (size_t n = 64; n <= 64000; n *= 1000) {
+        (void)give(n); /* the numbers are drawn from already */
+        um_hard_lock_all();
+        (void)dies_status(tell_addresses, &n, first, sizeof first);
+        (void)dies_status(tell_addresses, &n, second, sizeof second);
+        um_hard_unlock_all();
+        cr_expect_neq(memcmp(first, second, sizeof first - 1), 0, "%zu bytes", n);
+    }
 }
 
 enum { THREADS = 4, STEPS = 20000, SHARED = 64 };
