@@ -63,6 +63,10 @@ typedef enum um_harden_level { UM_HARDEN_OFF, UM_HARDEN_ON, UM_HARDEN_FULL } um_
     X(harden, HARDEN, CHOICE, UM_HARDEN_OFF, UM_HARDEN_CHOICES, 0, "", "evolving",                           \
       "Serve from a hardened allocator that finds misuse and limits its harm, and costs time and memory; "   \
       "full checks most.")                                                                                   \
+    X(track, TRACK, BOOL, 0, 0, 1, "", "evolving",                                                           \
+      "Track all blocks from the start, served by the hardened allocator, and report on stderr at exit "     \
+      "what is "                                                                                             \
+      "still live, with stacks.")                                                                            \
     X(exclude, EXCLUDE, STRING, "", 1, 1023, "names", "stable",                                              \
       "Programs, by the last part of their path or of argv[0], separated by commas, in which umalloc steps " \
       "aside: the "                                                                                          \

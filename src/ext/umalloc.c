@@ -284,12 +284,19 @@ bool um_trim(size_t keep_bytes) {
     return um_front_trim(keep_bytes) != 0;
 }
 
+/* Where the hardened allocator was started since, this is when the thread turns to it. */
+static bool turn_to_hardened(void) {
+    if (um_tls.heap && um_hard_level)
+        um_theap_exit(um_tls.heap);
+    return um_tls.heap == NULL;
+}
+
 void um_thread_flush(void) {
-    if (um_tls.heap)
+    if (!turn_to_hardened())
         um_theap_flush(um_tls.heap);
 }
 
 void um_thread_idle(void) {
-    if (um_tls.heap)
+    if (!turn_to_hardened())
         um_theap_idle(um_tls.heap);
 }

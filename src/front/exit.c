@@ -46,7 +46,12 @@ static bool expand(const char *pattern, um_text *path) {
     return path->len < sizeof path->buf;
 }
 
-static int stderr_at_start(void) {
+void um_front_keep_stderr(void) {
+    if (report_fd < 0 && um_os_file_id(2, report_file) == 0)
+        report_fd = um_os_dup_high(2);
+}
+
+int um_front_stderr(void) {
     uint64_t id[2];
     if (report_fd >= 0 && um_os_file_id(report_fd, id) == 0 && id[0] == report_file[0] &&
         id[1] == report_file[1])
@@ -59,12 +64,12 @@ static int report_target(void) {
     um_text t;
     int fd = -ENAMETOOLONG, fallback;
     if (!um_option.stats_file[0])
-        return stderr_at_start();
+        return um_front_stderr();
     if (expand(um_option.stats_file, &t))
         fd = um_os_create(t.buf);
     if (fd >= 0)
         return fd;
-    fallback = stderr_at_start();
+    fallback = um_front_stderr();
     if (fallback >= 0) {
         um_text_init(&t, to_fd, &fallback);
         um_text_str(&t, "umalloc: cannot write the report to UMALLOC_STATS_FILE=");
@@ -147,8 +152,7 @@ void um_front_exit_init(void) {
         return;
     ready = true;
     report_pid = um_os_pid();
-    if (um_os_file_id(2, report_file) == 0)
-        report_fd = um_os_dup_high(2);
+    um_front_keep_stderr();
     if (__cxa_at_quick_exit)
         (void)__cxa_at_quick_exit(at_quick_exit_report, NULL); /* fails without memory only */
 }

@@ -30,6 +30,18 @@ UM_HIDDEN void um_front_free_as(void *p, um_family family, size_t bytes, size_t 
 /* Usable bytes of the block that starts at p; aborts where there is none (`what` names the call). */
 UM_HIDDEN size_t um_front_usable(const void *p, const char *what);
 
+/* Serves from the hardened allocator from now on: the calling thread and all that have no heap yet. Not 0:
+   no memory. One caller at a time. */
+UM_HIDDEN int um_front_harden(int level);
+
+/* Who is told of each block of the hardened allocator: after it was allocated, and before it is freed. */
+typedef struct um_front_observer {
+    void (*allocated)(void *p, size_t bytes, size_t align, void *frame);
+    void (*freed)(void *p);
+} um_front_observer;
+/* NULL: nobody. K1 stores, K2 in harden.c loads. */
+extern UM_HIDDEN _Atomic(const um_front_observer *) um_front_observed;
+
 /* The same while the hardened allocator serves; errno is set on failure. */
 UM_HIDDEN void *um_front_hard_alloc(size_t bytes, size_t align, um_family family);
 UM_HIDDEN void um_front_hard_free(void *p, um_span *s, um_family family, size_t bytes, size_t align);
@@ -48,6 +60,9 @@ UM_HIDDEN void um_front_fork_init(void);
 UM_HIDDEN void um_front_init_child(void);
 /* What a report needs; once is enough. Nothing to do while none is asked for. */
 UM_HIDDEN void um_front_exit_init(void);
+/* Remembers what fd 2 is now, for programs that close it; what of it is open still, or -1. */
+UM_HIDDEN void um_front_keep_stderr(void);
+UM_HIDDEN int um_front_stderr(void);
 /* In the child of fork, after the locks were reset. */
 UM_HIDDEN void um_front_exit_child(void);
 

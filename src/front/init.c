@@ -108,7 +108,7 @@ void um_front_apply_live(void) {
 static void apply_options(void) {
     um_front_apply_live();
     um_space_setting.hugepages = um_option.hugepages;
-    if (um_option.harden && um_option.hugepages != UM_HUGEPAGES_THP &&
+    if ((um_option.harden || um_option.track) && um_option.hugepages != UM_HUGEPAGES_THP &&
         um_option.hugepages != UM_HUGEPAGES_ALWAYS)
         um_space_setting.hugepages = UM_HUGEPAGES_OFF; /* its guards and what it clears are smaller */
     um_space_setting.lock = um_option.lock;
@@ -169,11 +169,15 @@ static void begin_main_thread(void) {
 }
 
 /* What was allocated before belongs to a heap: it goes back there. */
-static void harden(void) {
-    um_theap *h = um_theap_get();
-    if (!h || um_hard_start(um_option.harden) != 0)
-        return;
+int um_front_harden(int level) {
+    um_theap *h;
+    if (um_hard_level)
+        return 0;
+    h = um_theap_get();
+    if (!h || um_hard_start(level) != 0)
+        return 1;
     um_theap_exit(h);
+    return 0;
 }
 
 static __attribute__((constructor(101))) void um_start(int argc, char **argv, char **envp) {
@@ -196,7 +200,7 @@ static __attribute__((constructor(101))) void um_start(int argc, char **argv, ch
     apply_options();
     um_front_fork_init();
     if (um_option.harden)
-        harden();
+        (void)um_front_harden(um_option.harden); /* without memory the heaps go on serving */
     begin_main_thread();
     if (um_tls.heap && (um_option.lock || um_option.prefault || um_option.prefault_thread))
         start_pinned(um_tls.heap, &t);

@@ -13,7 +13,7 @@
 #define MAPPINGS_MAX                                                                                         \
     4000u /* that guards may cost: a process has 65530 as a rule, and wants most for itself */
 
-int um_hard_level;
+_Atomic(int) um_hard_level;
 um_hard_settings um_hard_setting;
 
 static const um_hard_settings levels[] = {

@@ -12,8 +12,17 @@
 
 enum { UM_HARD_OFF, UM_HARD_ON, UM_HARD_FULL }; /* as um_harden_level */
 
-/* const after um_hard_start, which the library's constructor calls. */
-extern UM_HIDDEN int um_hard_level;
+/* const after um_hard_start, which the library's constructor calls, or a program that starts tracking. The
+   store there publishes what it made (K3, release); each read is an acquire (K4). */
+extern UM_HIDDEN _Atomic(int) um_hard_level;
+
+#define UM_HARD_FRAMES 14u
+
+typedef struct um_hard_trace {
+    uint32_t thread, depth;
+    uintptr_t pc[UM_HARD_FRAMES];
+} um_hard_trace;
+UM_HIDDEN void um_hard_trace_take(um_hard_trace *t, const void *frame);
 
 /* By which of the three ways a block was asked for, and must be given back. */
 typedef enum um_family { UM_FAMILY_MALLOC, UM_FAMILY_NEW, UM_FAMILY_NEW_ARRAY } um_family;

@@ -14,7 +14,6 @@
 #define UM_HARD_CLASSES     (UM_CLASSES + 1)
 #define UM_HARD_SHUFFLE_MAX 256u
 #define UM_HARD_QUEUE_MAX   2048u
-#define UM_HARD_FRAMES      14u
 
 /* What the levels differ in. */
 typedef struct um_hard_settings {
@@ -190,11 +189,6 @@ extern UM_HIDDEN um_hard_random um_hard_guard_random; /* um_hard_guard_lock */
 
 /* --- trace.c --- */
 
-typedef struct um_hard_trace {
-    uint32_t thread, depth;
-    uintptr_t pc[UM_HARD_FRAMES];
-} um_hard_trace;
-UM_HIDDEN void um_hard_trace_take(um_hard_trace *t, const void *frame);
 /* One line on stderr: `umalloc:   WHAT by thread N: 0x... 0x...`. Nothing where it is empty. */
 UM_HIDDEN void um_hard_trace_say(const um_hard_trace *t, const char *what);
 /* Makes faults in memory of this layer findings. */

@@ -356,6 +356,7 @@ Test(options, text_dump_shows_value_and_source) {
                                             "  UMALLOC_LIMIT           default      0\n"
                                             "  UMALLOC_SOFT_LIMIT      default      0\n"
                                             "  UMALLOC_HARDEN          default      off\n"
+                                            "  UMALLOC_TRACK           default      off\n"
                                             "  UMALLOC_EXCLUDE         default      \"\"\n"
                                             "  UMALLOC_HUGEPAGES       default      auto\n"
                                             "  UMALLOC_NUMA            default      local\n"
