@@ -71,6 +71,8 @@ UM_API um_numa_policy *um_numa_policy_new(const char *text) UM_NOTHROW;
 UM_API void um_numa_policy_delete(um_numa_policy *policy) UM_NOTHROW;
 
 /* Makes the policy the calling thread's default, for um_numa_alloc(NULL, ...); NULL: local, as at the start.
+   malloc goes along where the policy is prefer with one node and the process follows its nodes
+   (UMALLOC_NUMA=local, the default): what the thread allocates then comes from that node, wherever it runs.
    0, or -1 with errno ENOMEM, and nothing changed. */
 UM_API int um_numa_use(um_numa_policy *policy) UM_NOTHROW;
 

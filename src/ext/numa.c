@@ -151,11 +151,22 @@ UM_EXPORT void um_numa_policy_delete(um_numa_policy *policy) {
     um_front_free(policy);
 }
 
+/* A heap draws from one node at a time: that of its thread, or one that the policy names. */
+static void lead_malloc(const um_numa_policy *policy) {
+    um_theap *h = um_front_heap();
+    bool one = policy && policy->kind == UM_PLACING_PREFER && um_node_set_count(&policy->nodes) == 1;
+    unsigned place = one ? um_place_of(um_node_set_first(&policy->nodes)) : UM_NODES_MAX;
+    if (h && um_place.homing && (place != UM_NODES_MAX || h->placed))
+        um_theap_settle(h, place);
+}
+
 UM_EXPORT int um_numa_use(um_numa_policy *policy) {
     if (policy == um_local[UM_MODULE_numa])
         return 0;
-    int err = um_local_use(UM_MODULE_numa, &hooks);
-    return fail(!err && um_local_set(UM_MODULE_numa, policy) == 0 ? 0 : ENOMEM);
+    if (um_local_use(UM_MODULE_numa, &hooks) != 0 || um_local_set(UM_MODULE_numa, policy) != 0)
+        return fail(ENOMEM);
+    lead_malloc(policy);
+    return 0;
 }
 
 UM_EXPORT um_numa_policy *um_numa_used(void) {

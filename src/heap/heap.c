@@ -189,7 +189,7 @@ static UM_NOINLINE void tick_due(um_theap *h) {
 
 /* The scheduler moves threads for a moment, too: only several looks in a row count. */
 static UM_NOINLINE void look_at_node(um_theap *h) {
-    if (h != um_tls.heap || um_place_look() == h->node)
+    if (h != um_tls.heap || h->placed || um_place_look() == h->node)
         h->astray = 0;
     else if (h->astray < h->patience)
         h->astray++;
@@ -555,6 +555,15 @@ void um_theap_idle(um_theap *h) {
     for (unsigned c = 0; c < UM_CLASSES; c++)
         h->bins[c].heat = 0;
     h->keepers = 0;
+}
+
+void um_theap_settle(um_theap *h, unsigned place) {
+    unsigned to = place == UM_NODES_MAX ? um_place_here() : place;
+    if (to != h->node)
+        um_theap_idle(h);
+    h->node = (uint8_t)to;
+    h->placed = place != UM_NODES_MAX;
+    h->astray = 0;
 }
 
 /* One that moves to and fro waits longer each time. */

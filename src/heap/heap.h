@@ -67,10 +67,10 @@ typedef struct um_theap {
     uint32_t moved_at; /* ticks when it last did */
     uint32_t turn;     /* where spans come from the places in turn: of its spans so far */
     bool prefaulted;   /* UMALLOC_PREFAULT_THREAD was had for it */
-    bool placed;       /* const: no thread's, but for blocks of its node, whatever the policy */
-    bool armed;        /* current slabs wake us soon, because much is dirty */
-    uint8_t patrolled; /* class at which the next look for misuse begins */
-    uint8_t keepers;   /* in use of `keeper` */
+    bool placed; /* for blocks of its node, whatever the policy: no thread's, or of one that asked for it */
+    bool armed;  /* current slabs wake us soon, because much is dirty */
+    uint8_t patrolled;              /* class at which the next look for misuse begins */
+    uint8_t keepers;                /* in use of `keeper` */
     uint8_t keeper[UM_KEEPERS_MAX]; /* cold classes that may keep an empty slab */
     uint32_t ticks, flushed_at;     /* slow paths of any kind; at the last flush */
     uint32_t large_count;           /* in use of `large` */
@@ -133,6 +133,9 @@ UM_HIDDEN void um_theap_tick(um_theap *h);
 UM_INLINE unsigned um_theap_place(um_theap *h) {
     return um_unlikely(um_place.turns) && !h->placed ? um_place_next(&h->turn) : h->node;
 }
+/* From now on the calling thread's heap draws from that place, wherever the thread runs; UM_NODES_MAX: it
+   follows the thread again. */
+UM_HIDDEN void um_theap_settle(um_theap *h, unsigned place);
 /* The thread runs on another node for good: leaves its slabs there and begins anew here. Between two pieces
    of work only. */
 UM_HIDDEN void um_theap_move(um_theap *h);

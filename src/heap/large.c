@@ -16,15 +16,16 @@ static size_t slots_for(size_t bytes) {
     return (bytes + UM_SLOT_BYTES - 1) >> UM_SLOT_SHIFT;
 }
 
-/* Of the calling thread's node of now: a large block is worth the look, whatever the heap's is. */
-static bool is_near(const um_span *s) {
-    return um_likely(!um_place.homing) || s->node == um_place_look();
+/* Of the calling thread's node of now: a large block is worth the look, whatever the heap's is, unless the
+   heap is to stay at its own. */
+static bool is_near(const um_theap *h, const um_span *s) {
+    return um_likely(!um_place.homing) || s->node == (h->placed ? h->node : um_place_look());
 }
 
 static um_span *take_cached(um_theap *h, size_t slots) {
     for (unsigned i = h->large_count; i-- > 0;) {
         um_span *s = h->large[i];
-        if (s->slots != slots || !is_near(s))
+        if (s->slots != slots || !is_near(h, s))
             continue;
         h->large_count--;
         h->large_bytes -= slots << UM_SLOT_SHIFT;
@@ -89,7 +90,7 @@ void um_large_free(um_theap *h, um_span *s) {
     else
         UM_COUNT_ADD(large_frees, 1);
     if (!h || s->slots > CACHED_SLOTS_MAX || s->moved || s->cut || um_span_migrated(s) ||
-        bytes > um_theap_cache_most() / 2 || !is_near(s)) {
+        bytes > um_theap_cache_most() / 2 || !is_near(h, s)) {
         um_space_free(s, s->bytes);
         if (h)
             um_theap_tick(h);

@@ -309,6 +309,7 @@ void um_theap_leave(um_theap *h) {
     uint64_t now = um_os_now_ms();
     size_t bytes;
     bool is_parked;
+    h->placed = false; /* its thread's wish */
     um_remote_flush(h);
     um_cache_flush_all(h, false);
     um_theap_drain(h, atomic_exchange_explicit(&h->pending, NULL, memory_order_acquire)); /* A2 */

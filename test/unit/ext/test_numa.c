@@ -5,6 +5,7 @@
 
 #include "conf/counters.h"
 #include "ext/room.h"
+#include "heap/heap.h"
 #include "os/os.h"
 #include "os/topology.h"
 #include "space/internal.h"
@@ -24,7 +25,7 @@ static struct {
     unsigned tells, moves;
     int mode, policy_error, lies_on; /* lies_on: the node of all pages; -1: the right one */
     um_node_set nodes;
-    unsigned home;
+    unsigned home, here; /* here: where threads run */
 } kernel = {.lies_on = -1};
 
 int __real_um_os_nodes_allowed(um_node_set *out);
@@ -39,7 +40,7 @@ int __wrap_um_os_nodes_allowed(um_node_set *out) {
 unsigned __real_um_os_node_asked(void);
 unsigned __wrap_um_os_node_asked(void);
 unsigned __wrap_um_os_node_asked(void) {
-    return kernel.made_up ? 0 : __real_um_os_node_asked();
+    return kernel.made_up ? kernel.here : __real_um_os_node_asked();
 }
 
 int __real_um_os_policy(uintptr_t at, size_t bytes, int mode, const um_node_set *nodes, unsigned flags);
@@ -409,6 +410,52 @@ Test(ext_numa, each_thread_has_its_default, .init = two_places) {
     cr_expect_eq(um_numa_intended(p), 0);
     um_numa_free(p);
     um_numa_policy_delete(policy);
+}
+
+/* It runs where the heap of the thread before has its memory, and takes that over. */
+static void *heir(void *unused) {
+    (void)unused;
+    free(malloc(100));
+    cr_expect_eq(atomic_load(&um_count.heaps_reused), 1);
+    cr_expect_not(um_theap_get()->placed, "nobody's wish any more");
+    return NULL;
+}
+
+static void *malloc_goes_along(void *unused) {
+    static const size_t sizes[] = {24, 5000, 100000, 3 << 20};
+    um_numa_policy *policy = um_numa_policy_new("prefer:3"), *spread = um_numa_policy_new("interleave");
+    void *kept[64];
+    (void)unused;
+    cr_assert(policy && spread);
+    for (unsigned way = 0; way < 4; way++) {
+        int node = way % 2 ? 3 : 0;
+        for (unsigned i = 0; i < 64; i++) {
+            kept[i] = malloc(sizes[i % 4]);
+            cr_expect_eq(um_numa_intended(kept[i]), node, "%u: %zu bytes", way, sizes[i % 4]);
+        }
+        for (unsigned i = 0; i < 5000; i++) /* many looks at the node: it stays */
+            free(malloc(sizes[i % 4]));
+        for (unsigned i = 0; i < 64; i++)
+            free(kept[i]);
+        cr_expect_eq(um_numa_use(way % 2 == 0 ? policy : way == 1 ? spread : NULL), 0);
+    }
+    kept[0] = malloc(100000);
+    cr_expect_eq(um_numa_use(policy), 0);
+    free(kept[0]);
+    kept[1] = malloc(100000);
+    cr_expect_eq(um_numa_intended(kept[1]), 3, "not what was freed just now");
+    free(kept[1]);
+    return NULL;
+}
+
+Test(ext_numa, malloc_follows_a_preference, .init = two_places) {
+    pthread_t t;
+    cr_assert_eq(pthread_create(&t, NULL, malloc_goes_along, NULL), 0);
+    pthread_join(t, NULL);
+    kernel.here = 3;
+    cr_assert_eq(pthread_create(&t, NULL, heir, NULL), 0);
+    pthread_join(t, NULL);
+    um_space_check();
 }
 
 Test(ext_numa, blocks_of_all_kinds_move, .init = two_places) {
