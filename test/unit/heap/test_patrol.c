@@ -112,12 +112,13 @@ Test(patrol, finds_damage) {
 
 Test(patrol, every_class_has_its_turn) {
     um_theap *h = um_theap_get();
-    unsigned first = h->patrolled;
+    unsigned first;
     void *p[8];
     for (unsigned i = 0; i < 8; i++)
         p[i] = give(16 + 16 * i);
     for (unsigned i = 0; i < 8; i++)
         take_back(p[i]);
+    first = h->patrolled;
     um_theap_patrol(h, 3);
     unsigned step = (h->patrolled + UM_CLASSES - first) % UM_CLASSES;
     cr_expect(step >= 1 && step <= 3, "%u", step);

@@ -220,6 +220,7 @@ Test(place, weights_of_the_system_where_the_kernel_has_them) {
 
 /* A page in the wrong place: the span is refused, and its pages go. */
 Test(place, strict_looks_at_every_page) {
+    int pages = (int)(32 * UM_SLOT_BYTES / um_os_page_bytes);
     um_span *s;
     bool zeroed;
     cr_assert_eq(um_space_init(), 0);
@@ -231,9 +232,9 @@ Test(place, strict_looks_at_every_page) {
     cr_expect_not_null(s = um_space_alloc(2, 32, 1, &zeroed));
     cr_expect(!zeroed, "it was looked at before");
     wrong_node = 0;
-    wrong_page = 511;
+    wrong_page = pages - 1;
     cr_expect_null(um_space_alloc(2, 32, 1, &zeroed));
-    wrong_page = 512;
+    wrong_page = pages;
     cr_expect_not_null(um_space_alloc(2, 32, 1, &zeroed), "the page after the last");
     um_space_check();
 }
@@ -253,7 +254,7 @@ Test(place, bind_takes_from_the_next_node) {
     (void)init("bind:0,5", true);
     node_now = 5;
     wrong_node = 7;
-    wrong_page = 3;
+    wrong_page = (int)(UM_SLOT_BYTES / um_os_page_bytes) - 1;
     cr_assert_not_null(s = um_space_alloc(1, 1, 1, NULL));
     cr_expect_eq(s->node, 0);
     um_space_check();
