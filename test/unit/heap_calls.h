@@ -7,6 +7,8 @@
 #include "slab/remote.h"
 #include "space/space.h"
 
+#include "ageless.h"
+
 #include <criterion/criterion.h>
 #include <pthread.h>
 #include <string.h>

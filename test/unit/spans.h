@@ -4,6 +4,8 @@
 
 #include "space/space.h"
 
+#include "ageless.h"
+
 #include <criterion/criterion.h>
 #include <string.h>
 

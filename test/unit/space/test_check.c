@@ -1,6 +1,7 @@
 /* The walk that the other tests rely on notices what it is for. */
 #include "space/internal.h"
 
+#include "ageless.h"
 #include "dies.h"
 
 static um_span *taken, *freed;

@@ -9,7 +9,6 @@
 
 static void start(void) {
     cr_assert_eq(um_space_init(), 0);
-    um_space_setting.decay_ms = 86400000;
     um_space_setting.hugepages = UM_SPACE_HUGE_OFF;
 }
 

@@ -6,6 +6,7 @@
 #include "os/os.h"
 #include "os/topology.h"
 
+#include "ageless.h"
 #include "memory_text.h"
 
 #include <criterion/criterion.h>

@@ -16,7 +16,6 @@ static um_span *spans[SPANS], *barriers[SPANS];
 
 static void start(void) {
     cr_assert_eq(um_space_init(), 0);
-    um_space_setting.decay_ms = 86400000; /* age is nobody's reason, unless a test says so */
 }
 
 TestSuite(purge, .init = start);

@@ -4,6 +4,7 @@
 #include "space/internal.h"
 #include "os/os.h"
 
+#include "ageless.h"
 #include "seeded.h"
 
 #include <criterion/criterion.h>
