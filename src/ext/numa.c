@@ -142,7 +142,8 @@ UM_EXPORT um_numa_policy *um_numa_policy_new(const char *text) {
     int err = p ? read_policy(text, p) : ENOMEM;
     if (!err)
         return p;
-    um_front_free(p);
+    if (p)
+        um_front_free(p);
     errno = err;
     return NULL;
 }

@@ -79,7 +79,7 @@ static int map(uintptr_t at, size_t bytes, int prot, int extra, uintptr_t *out) 
 }
 
 static int map_at(uintptr_t at, size_t bytes, int prot) {
-    uintptr_t got;
+    uintptr_t got = 0;
     int err = map(at, bytes, prot, MAP_FIXED_NOREPLACE, &got);
     if (err)
         return err;
@@ -320,7 +320,7 @@ void um_os_wait_closed(int fd) {
 }
 
 int um_os_file_id(int fd, uint64_t id[2]) {
-    struct stat st;
+    struct stat st = {0};
     long ret = kernel(SYS_fstat, fd, (long)&st, 0, 0, 0, 0);
     if (failed(ret))
         return error_of(ret);
