@@ -233,8 +233,11 @@ static void check_end(const char *p, size_t n) {
 static void grow_and_shrink(uint64_t *in_place, uint64_t *moved) {
     static const size_t sizes[] = {50000,  50001,  53000,  60000,  70000,  139000, 200000, 199999,
                                    150000, 149000, 149008, 150000, 250000, 249999, 255000, 400000};
-    char *p = give(40000);
+    um_snapshot before = {0}, after = {0};
     size_t n = 40000;
+    char *p;
+    um_hard_add_stats(&before);
+    p = give(n);
     *in_place = um_count.realloc_in_place;
     *moved = um_count.realloc_moved;
     fill(p, 0, n);
@@ -249,6 +252,8 @@ static void grow_and_shrink(uint64_t *in_place, uint64_t *moved) {
     *in_place = um_count.realloc_in_place - *in_place;
     *moved = um_count.realloc_moved - *moved;
     take_back(p);
+    um_hard_add_stats(&after);
+    cr_expect_eq(after.large_live_bytes, before.large_live_bytes);
     um_hard_flush();
     um_space_check();
 }
