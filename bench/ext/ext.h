@@ -3,10 +3,11 @@
  *     PROGRAM --list          a line "CASE BACKEND" for each row of the table
  *     PROGRAM CASE BACKEND    runs it and prints "ns_per_op=FLOAT ops=N"
  *
- * A case is run with ever more operations until it lasts; the last run is what counts. BENCH_SECONDS says how
- * long that is. A source has one line EXT_MAIN(table). It is compiled with -lumalloc, and again with
- * BENCH_PLAIN without it: then the backend malloc, which is that of the process, is glibc's, and there must
- * be no other. BENCH_HAVE_X says that the peer X of bench/ext/meson.build is there. */
+ * A case is run with ever more operations until it lasts; the last run is what counts, by the processor time
+ * of all its threads, which other programs disturb little. BENCH_SECONDS says how long a run must last. A
+ * source has one line EXT_MAIN(table). It is compiled with -lumalloc, and again with BENCH_PLAIN without it:
+ * then the backend malloc, which is that of the process, is glibc's, and there must be no other. BENCH_HAVE_X
+ * says that the peer X of bench/ext/meson.build is there. */
 #ifndef BENCH_EXT_H
 #define BENCH_EXT_H
 
