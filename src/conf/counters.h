@@ -56,7 +56,7 @@ extern UM_HIDDEN um_counters um_count;
     X(reclaim, "records of epochs and hazard pointers")                                                      \
     X(track, "records of the tracker")                                                                       \
     X(buddy, "buddy regions")                                                                                \
-    X(map, "records of maps")
+    X(map, "files and shared memory that are mapped")
 
 typedef enum um_module {
 #define X(id, help) UM_MODULE_##id,

@@ -7,6 +7,7 @@
 
 #include "os/fence.h"
 #include "os/guard.h"
+#include "os/map.h"
 #include "os/numa.h"
 #include "os/os.h"
 #include "os/pagemap.h"
@@ -49,7 +50,23 @@
     X(um_os_fence_join, int, (void), (), +)                                                                  \
     X(um_os_fence_all, int, (void), (), +)                                                                   \
     X(um_os_guard, int, (uintptr_t a, size_t n, bool guarded), (a, n, guarded), +)                           \
-    X(um_os_in_core, int, (uintptr_t a, size_t pages, unsigned char *in_core), (a, pages, in_core), +)
+    X(um_os_in_core, int, (uintptr_t a, size_t pages, unsigned char *in_core), (a, pages, in_core), +)       \
+    X(um_os_file_open, int, (const char *path, um_os_file_mode mode, bool plain), (path, mode, plain), -)    \
+    X(um_os_file_remove, int, (const char *path), (path), +)                                                 \
+    X(um_os_memfd, int, (unsigned shift), (shift), -)                                                        \
+    X(um_os_file_bytes, int, (int fd, uint64_t *out), (fd, out), +)                                          \
+    X(um_os_file_cut, int, (int fd, uint64_t bytes), (fd, bytes), +)                                         \
+    X(um_os_file_seal, int, (int fd, bool fixed), (fd, fixed), +)                                            \
+    X(um_os_file_map_in, int, (int fd, uint64_t offset, size_t n, um_os_file_map how, uintptr_t *out),       \
+      (fd, offset, n, how, out), +)                                                                          \
+    X(um_os_file_map_resize, int, (uintptr_t a, size_t n, size_t new_n, uintptr_t * out),                    \
+      (a, n, new_n, out), +)                                                                                 \
+    X(um_os_advise, int, (uintptr_t a, size_t n, um_os_advice advice), (a, n, advice), +)                    \
+    X(um_os_file_prefault, int, (uintptr_t a, size_t n, bool write), (a, n, write), +)                       \
+    X(um_os_unlock, int, (uintptr_t a, size_t n), (a, n), +)                                                 \
+    X(um_os_file_flush, int, (uintptr_t a, size_t n), (a, n), +)                                             \
+    X(um_os_file_copy, int, (uintptr_t mapped, uintptr_t plain, size_t n, bool into, size_t *done),          \
+      (mapped, plain, n, into, done), +)
 
 enum os_fault_point {
 #define X(name, type, parameters, arguments, sign) OS_FAULT_AT_##name,
