@@ -7,7 +7,7 @@ bench_packages="libjemalloc2 libmimalloc2.0 libtcmalloc-minimal4 libtbbmalloc2 p
 ext_packages="g++ pkg-config liburcu-dev libapr1-dev libboost-dev"
 check_packages="$run_packages g++ binutils clang clang-format-14 clang-tidy-14 libclang-rt-14-dev libcriterion-dev pkg-config
   valgrind strace procps util-linux libpython3.11-testsuite sqlite3 redis-server redis-tools perl git xz-utils zstd coreutils
-   bash spin cppcheck libnuma-dev libjemalloc-dev netbase $bench_packages $ext_packages" # netbase: /etc/hosts, where python's tests look up localhost
+   bash spin cppcheck gcovr libnuma-dev libjemalloc-dev netbase $bench_packages $ext_packages" # netbase: /etc/hosts, where python's tests look up localhost
 arm64_packages="gcc-aarch64-linux-gnu g++-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user"
 lab_packages="qemu-system-x86 busybox-static"
 
