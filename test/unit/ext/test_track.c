@@ -249,7 +249,7 @@ Test(track, the_report_says_what_is_live) {
     static char text[20000];
     FILE *f = tmpfile();
     um_track_mark m;
-    unsigned times = 3;
+    unsigned times = 3, bytes, blocks, sum = 0, stacks = 0;
     cr_assert_not_null(f);
     start();
     m = um_track_now();
@@ -261,8 +261,13 @@ Test(track, the_report_says_what_is_live) {
     um_track_stop();
     text[read_all(f, text, sizeof text - 1)] = 0;
     cr_expect(strstr(text, "umalloc: 340 bytes in 4 tracked blocks are live\n") == text, "%s", text);
-    cr_expect_not_null(strstr(text, "  333 bytes in 3 blocks, the first by thread "), "%s", text);
-    cr_expect_not_null(strstr(text, "  7 bytes in 1 blocks"));
+    /* Where the compiler keeps no frames, both calls may seem to come from one place. */
+    for (const char *at = text; (at = strstr(at, "\n  ")) != NULL; at++)
+        if (sscanf(at, "\n  %u bytes in %u blocks, the first by thread", &bytes, &blocks) == 2) {
+            cr_expect(stacks++ || blocks >= 3, "the most bytes come first: %s", text);
+            sum += bytes;
+        }
+    cr_expect_eq(sum, 340, "%s", text);
     cr_expect_not_null(strstr(text, "    0x"));
 }
 
