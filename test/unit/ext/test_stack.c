@@ -368,11 +368,17 @@ Test(stack, threads_share_what_is_kept) {
     um_space_check();
 }
 
-static void *deep(void *depth) {
+/* The frame is read after the call, so each call needs its own. */
+static __attribute__((noinline)) unsigned deep(unsigned depth) {
     volatile char frame[10000];
+    unsigned below;
     frame[0] = 1;
-    if ((uintptr_t)depth > 1)
-        return (char *)deep((void *)((uintptr_t)depth - 1)) + frame[0];
+    below = depth > 1 ? deep(depth - 1) : 0;
+    return below + (unsigned)frame[0];
+}
+
+static void *run_deep(void *depth) {
+    cr_expect_eq(deep((unsigned)(uintptr_t)depth), (uintptr_t)depth);
     return NULL;
 }
 
@@ -382,7 +388,7 @@ Test(stack, a_thread_runs_on_one) {
     pthread_t t;
     pthread_attr_init(&attr);
     cr_assert_eq(pthread_attr_setstack(&attr, um_stack_base(s), um_stack_bytes(s)), 0);
-    cr_assert_eq(pthread_create(&t, &attr, deep, (void *)20), 0);
+    cr_assert_eq(pthread_create(&t, &attr, run_deep, (void *)20), 0);
     pthread_join(t, NULL);
     cr_expect_geq(um_stack_used(s), 190000);
     cr_expect_lt(um_stack_used(s), 1 << 20);
