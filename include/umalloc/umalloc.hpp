@@ -28,6 +28,7 @@
 #include <umalloc/heap.h>
 #include <umalloc/pool.h>
 #include <umalloc/reclaim.h>
+#include <umalloc/track.h>
 #include <umalloc/umalloc.h>
 
 #include <atomic>
@@ -322,6 +323,28 @@ class pool_resource final : public detail::resource {
     }
 
     detail::owned<um_pool_buffers, um_pool_buffers_delete> own_;
+};
+
+/* A part of the thread's work (um_track_begin) as long as the object lives. At its end `leaked` is told of
+   the blocks that the thread allocated meanwhile and that are live, if there are any. Nothing where tracking
+   is off. */
+class track_scope {
+  public:
+    using listener = void (*)(const um_track_scope &ended);
+
+    explicit track_scope(listener leaked) noexcept : leaked_(leaked) {
+        um_track_begin(&scope_);
+    }
+    ~track_scope() {
+        if (um_track_end(&scope_) > 0)
+            leaked_(scope_);
+    }
+    track_scope(const track_scope &) = delete;
+    track_scope &operator=(const track_scope &) = delete;
+
+  private:
+    um_track_scope scope_;
+    listener leaked_;
 };
 
 /* A read section (um_epoch_enter) as long as the object lives. Nests. */

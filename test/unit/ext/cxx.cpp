@@ -264,6 +264,32 @@ void test_hazard() {
     um::hazard again;
 }
 
+/* --- tracking; the last, for the hardened allocator serves from then on --- */
+
+uint64_t leaked_bytes;
+
+void leaked(const um_track_scope &ended) {
+    leaked_bytes += ended.leaked_bytes;
+}
+
+void test_track_scope() {
+    void *kept;
+    if (um_track_start(nullptr)) {
+        std::printf("tracking is not to be had here: %s\n", strerror(errno));
+        return;
+    }
+    {
+        um::track_scope outer(leaked);
+        um_free(um_malloc(1000, 0));
+        um::track_scope inner(leaked);
+        kept = um_malloc(100, 0);
+    }
+    CHECK(leaked_bytes == 200, "each scope is told of the block that stays, not of the other: %lu",
+          leaked_bytes);
+    um_free(kept);
+    um_track_stop();
+}
+
 } // namespace
 
 int main() {
@@ -277,6 +303,7 @@ int main() {
     test_arena_scopes();
     test_epoch();
     test_hazard();
+    test_track_scope();
     std::printf("passed; Boost's containers were %s\n", HAVE_BOOST ? "tested" : "not installed");
     return 0;
 }
