@@ -372,9 +372,9 @@ Test(stack, threads_share_what_is_kept) {
 static __attribute__((noinline)) unsigned deep(unsigned depth) {
     volatile char frame[10000];
     unsigned below;
-    frame[0] = 1;
+    frame[depth] = 1; /* a place that compilers do not know keeps the array whole */
     below = depth > 1 ? deep(depth - 1) : 0;
-    return below + (unsigned)frame[0];
+    return below + (unsigned)frame[depth];
 }
 
 static void *run_deep(void *depth) {
