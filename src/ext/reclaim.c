@@ -318,6 +318,7 @@ static void put_down(um_bag *b, void *object, void (*reclaim)(void *object)) {
 
 /* For threads without a record: nobody looks until another thread does. */
 static UM_COLD bool put_shared(um_pile *p, void *object, void (*reclaim)(void *object)) {
+    bool done;
     um_lock_take(&lock);
     if (p->filling && p->filling->count == UM_BAG_OBJECTS)
         close_bag(p);
@@ -327,8 +328,9 @@ static UM_COLD bool put_shared(um_pile *p, void *object, void (*reclaim)(void *o
         put_down(p->filling, object, reclaim);
         atomic_store_explicit(&shared_waits, true, memory_order_relaxed); /* hint; under the lock */
     }
+    done = p->filling != NULL;
     um_lock_drop(&lock);
-    return p->filling != NULL;
+    return done;
 }
 
 static bool no_memory(void) {
