@@ -66,11 +66,11 @@ static void interleave_umalloc(uint64_t ops) {
 #endif
 
 #ifdef BENCH_HAVE_LIBNUMA
-static void libnuma_blocks(uint64_t ops, void *(*take)(size_t), size_t bytes, size_t touched) {
+static void libnuma_blocks(uint64_t ops, void *(*get)(size_t), size_t bytes, size_t touched) {
     if (numa_available() < 0)
         stop(STATUS_USAGE, "no NUMA here");
     for (uint64_t i = 0; i < ops; i++) {
-        char *p = take(bytes);
+        char *p = get(bytes);
         touch(p, touched);
         numa_free(p, bytes);
     }
