@@ -27,7 +27,7 @@
     X(numa_migrations, "heaps that followed their thread to another node")                                   \
     X(numa_requests, "blocks and heaps moved to another node on request")                                    \
     X(numa_request_bytes, "bytes that were on that node then")                                               \
-    X(numa_remote_spans, "spans taken from another node than the wanted one")                                \
+    X(numa_remote_spans, "spans refused under a strict policy, for their pages lay elsewhere")               \
     X(numa_policy_errors, "regions left to first touch, their policy refused")                               \
     X(hugetlb_fallbacks, "requests of explicit huge pages served by ordinary ones")                          \
     X(huge_wanted_bytes, "bytes that huge pages were asked for")                                             \

@@ -85,11 +85,14 @@ typedef enum um_harden_level { UM_HARDEN_OFF, UM_HARDEN_ON, UM_HARDEN_FULL } um_
       "A NUMA policy that cannot be had stops the program (status 2) instead of degrading.")                 \
     X(prefault, PREFAULT, BYTES, 0, 0, 1ull << 46, "bytes", "evolving",                                      \
       "Memory to put into place at the start and never to give back: a program that needs no more meets no " \
-      "page fault and no system call in malloc and free after its warm-up.")                                 \
+      "page fault and no system call in malloc and free after its warm-up. On several nodes this holds for " \
+      "threads of the main thread's node. The hardened allocator does not promise it.")                      \
     X(prefault_thread, PREFAULT_THREAD, BYTES, 0, 0, 1ull << 40, "bytes", "evolving",                        \
       "So much more for each thread that is alive at the same time, put into place at its first call.")      \
     X(lock, LOCK, BOOL, 0, 0, 1, "", "evolving",                                                             \
-      "Lock all memory of the allocator (mlock): it is never swapped out and never given back.")
+      "Lock all memory of the allocator (mlock): it is never swapped out and never given back. What "        \
+      "RLIMIT_MEMLOCK refuses later is put into place and kept, but not locked: VmLck in /proc/PID/status "  \
+      "tells.")
 
 /* Those that a program may change while it runs: X(id). No texts. */
 #define UM_OPTIONS_LIVE(X)                                                                                   \

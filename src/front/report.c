@@ -259,7 +259,7 @@ static void text_nodes(um_text *t, const um_snapshot *s) {
     um_text_char(t, '\n');
     text_policy_calls(t, s);
     text_label(t, "fallbacks");
-    text_count(t, "", c->numa_remote_spans, " spans from another node, ");
+    text_count(t, "", c->numa_remote_spans, " spans refused as misplaced, ");
     text_count(t, "", c->numa_policy_errors, " regions left to first touch; ");
     text_count(t, "", c->numa_migrations, " heaps moved\n");
     text_label(t, "on request");

@@ -273,7 +273,7 @@ Test(report, text_for_people) {
         "\nnodes\n  with memory       4\n",
         "\n  policy            prefer, but pages go where they are touched first: error 38\n",
         "\n  policy calls      9, EPERM 2, other errors 1\n",
-        "\n  fallbacks         6 spans from another node, 3 regions left to first touch; 8 heaps moved\n",
+        "\n  fallbacks         6 spans refused as misplaced, 3 regions left to first touch; 8 heaps moved\n",
         "\n  on request        5 blocks and heaps moved, 3.0 MiB\n",
         "\n  pages looked up   100 of 300, for the last three columns\n",
         "\noptions\n  UMALLOC_STATS           default      off\n",
