@@ -6,6 +6,7 @@
    was just given back. So:
    - a span in a huge page of which fifteen sixteenths are in use is kept: it costs less than the page is
    worth;
+   - what is clean beside it in the same huge page got memory when that was touched: it is purged along;
    - any other huge page that is broken up is marked (MADV_NOHUGEPAGE) until it is that full again;
    - marks split mappings, so they are few: beyond MARKS_MAX in all spaces the space's runs are exempted as a
      whole, until the space must grow although it is full. Huge pages that are whole stay so under either.
@@ -353,6 +354,41 @@ void um_huge_purging_locked(um_space *sp, const um_span *s) {
         mark_locked(sp, page, um_min(end, (page + 1) * UM_HUGE_SLOTS) - first);
     if (page != last && end % UM_HUGE_SLOTS)
         mark_locked(sp, last, end % UM_HUGE_SLOTS);
+}
+
+/* A clean span that s adjoins, cut to what of it is in the huge page that they share; NULL: there is none. */
+static um_span *clean_part_locked(um_space *sp, um_span *free, size_t from, size_t to) {
+    size_t first = um_span_index(free), end = first + free->slots;
+    if (um_span_kind_of(free) != UM_SPAN_FREE || free->state != UM_CLEAN)
+        return NULL;
+    from = um_max(from, first);
+    um_space_detach_locked(sp, free);
+    return um_space_cut_locked(sp, free, from - first, um_min(to, end) - from);
+}
+
+um_span *um_huge_widen_locked(um_space *sp, um_span *s) {
+    size_t first = um_span_index(s), end = first + s->slots;
+    size_t from = um_round_down(first, UM_HUGE_SLOTS), to = um_round_up(end, UM_HUGE_SLOTS);
+    const um_huge_run *r = um_huge_run_of(&sp->huge, first);
+    um_span *part;
+    if (!r || !r->huge || r->pool || um_space_setting.rigid)
+        return s;
+    if (to > end && to <= r->end && (part = clean_part_locked(sp, s + s->slots, end, to)) != NULL) {
+        um_span_set_kind(part, UM_SPAN_NONE);
+        s->slots += part->slots;
+    }
+    if (from < first && from >= r->first) {
+        um_span *left = um_span_kind_of(s - 1) == UM_SPAN_FREE_TAIL ? s - (s - 1)->slots : s - 1;
+        part = clean_part_locked(sp, left, from, first);
+        if (part) {
+            um_span_set_kind(s, UM_SPAN_NONE);
+            part->slots += s->slots;
+            part->bytes = s->bytes;
+            part->freed_ms = s->freed_ms;
+            return part;
+        }
+    }
+    return s;
 }
 
 void um_huge_tick_locked(um_space *sp) {

@@ -62,6 +62,9 @@ UM_HIDDEN void um_huge_paid(struct um_space *sp, uint64_t ns);
 UM_HIDDEN uintptr_t um_huge_behind_locked(struct um_space *sp, const um_span *s);
 /* Makes it one; without locks. */
 UM_HIDDEN void um_huge_catch_up(uintptr_t at);
+/* The same span with the clean slots beside it in its first and last huge page, which are to be purged too.
+ */
+UM_HIDDEN um_span *um_huge_widen_locked(struct um_space *sp, um_span *s);
 /* From time to time: marked pages that are in use again may become whole. */
 UM_HIDDEN void um_huge_tick_locked(struct um_space *sp);
 

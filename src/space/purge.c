@@ -115,7 +115,7 @@ static um_span *next_locked(um_space *sp, size_t keep, uint64_t before_ms, bool 
     um_space_detach_locked(sp, s);
     s = um_space_cut_locked(sp, s, skip, slots);
     um_huge_purging_locked(sp, s);
-    return s;
+    return um_huge_widen_locked(sp, s);
 }
 
 /* Oldest first, while more than keep bytes are dirty or the oldest was freed before `before_ms`. Forced: what

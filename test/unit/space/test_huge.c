@@ -264,6 +264,35 @@ Test(huge, a_page_that_is_emptied_is_not_marked) {
     cr_expect_eq(um_spaces[0].huge.marks, 0);
 }
 
+/* A huge page is there as a whole once it is touched, with slots that nobody has. */
+Test(huge, what_is_clean_beside_a_purged_span_goes_too) {
+    um_span *s, *t, *u;
+    char *behind, *before;
+    take_pages(1);
+    um_space_setting.hugepages = UM_SPACE_HUGE_ALWAYS;
+    s = take(UM_HUGE_SLOTS + 8, UM_SPAN_LARGE);
+    t = take(UM_HUGE_SLOTS, UM_SPAN_LARGE);
+    cr_assert_eq(t, s + 2 * UM_HUGE_SLOTS, "both begin at a huge page");
+    behind = um_span_start(s) + (UM_HUGE_SLOTS + 8) * UM_SLOT_BYTES;
+    behind[0] = behind[24 * UM_SLOT_BYTES - 1] = 1;
+    give(s);
+    purge_all();
+    cr_expect_eq(behind[0], 0);
+    cr_expect_eq(behind[24 * UM_SLOT_BYTES - 1], 0);
+    s = take(8, UM_SPAN_LARGE);
+    u = take(24, UM_SPAN_LARGE);
+    cr_assert_eq(u, s + 8);
+    cr_assert_eq(um_span_index(s) % UM_HUGE_SLOTS, 0);
+    before = um_span_start(s);
+    give(s);
+    purge_all();
+    before[0] = 1;
+    give(u);
+    purge_all();
+    cr_expect_eq(before[0], 0);
+    um_space_check();
+}
+
 Test(huge, gaps_in_full_pages_are_kept_while_they_are_full) {
     take_pages(3);
     give(slot[SLOTS + 5]);
