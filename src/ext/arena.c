@@ -370,9 +370,11 @@ void *um_arena_push(um_arena *arena_, size_t bytes) {
 void um_arena_pop(um_arena *arena_, void *p) {
     arena *a = in(arena_);
     head *h = a->last;
+    bool last;
     for (; h && h->state % 4 != PUSHED; h = h->previous)
         check_block(a, h);
-    if (!h || block_of(h) != p)
+    last = h && block_of(h) == p;
+    if (!last)
         um_fatal("pop from an arena", p, 0, "not the block that was pushed last");
     check_block(a, h);
     if (!go_back(a, h->at))

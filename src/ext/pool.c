@@ -564,7 +564,8 @@ static bool make_ready(um_pool *p, size_t objects) {
         for (size_t i = 0; i < n; i++)
             for (size_t at = 0; at < p->stride; at += page) {
                 volatile char *byte = (char *)m->objects[i] + at;
-                *byte = *byte; /* a write that changes nothing */
+                char same = *byte;
+                *byte = same; /* a write that changes nothing */
             }
         push(p, m);
         if (n == 0)
@@ -699,8 +700,8 @@ um_pool_buffers *um_pool_buffers_new(const um_pool_options *options) {
 }
 
 void um_pool_buffers_delete(um_pool_buffers *b) {
-    for (unsigned i = BUFFER_SIZES; b && i-- > 0;) /* the first last: b lies in it */
-        um_pool_delete(b->pools[i]);
+    for (unsigned i = BUFFER_SIZES; b && i > 0; i--) /* the first last: b lies in it */
+        um_pool_delete(b->pools[i - 1]);
 }
 
 um_pool *um_pool_buffers_pool(um_pool_buffers *b, size_t bytes) {

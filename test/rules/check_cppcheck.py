@@ -7,7 +7,7 @@ import sys
 
 import tree
 
-COMMAND = ["cppcheck", "--enable=warning,performance,portability", "--inline-suppr", "--std=c11", "--quiet", "-I", "src",
+COMMAND = ["cppcheck", "--enable=warning,performance,portability", "--inline-suppr", "--std=c11", "--quiet", "-I", "src", "-I", "include",
            "--suppress=missingIncludeSystem", "--template={file}:{line}: {id}: {message}"]
 
 
