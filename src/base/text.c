@@ -6,12 +6,6 @@
 
 #define U64_DIGITS_MAX 20u
 
-void um_text_init(um_text *t, um_text_sink sink, void *ctx) {
-    t->sink = sink;
-    t->ctx = ctx;
-    t->len = 0;
-}
-
 void um_text_flush(um_text *t) {
     if (!t->sink || !t->len)
         return;

@@ -15,7 +15,11 @@ typedef struct um_text {
     char buf[1000];
 } um_text;
 
-UM_HIDDEN void um_text_init(um_text *t, um_text_sink sink, void *ctx);
+UM_INLINE void um_text_init(um_text *t, um_text_sink sink, void *ctx) {
+    t->sink = sink;
+    t->ctx = ctx;
+    t->len = 0;
+}
 UM_HIDDEN void um_text_flush(um_text *t);
 UM_HIDDEN void um_text_char(um_text *t, char c);
 UM_HIDDEN void um_text_str(um_text *t, const char *s);

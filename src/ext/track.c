@@ -284,10 +284,9 @@ void um_track_stop(void) {
     leave();
 }
 
-static __attribute__((constructor(102))) void start_by_option(void) {
+void um_front_track(void) {
     um_track_config c = {.size = sizeof c, .report_at_exit = true};
-    if (um_unlikely(um_option.track))
-        (void)um_track_start(&c); /* without memory the program goes on untracked */
+    (void)um_track_start(&c); /* without memory the program goes on untracked */
 }
 
 static __attribute__((destructor(102))) void report_at_exit(void) {

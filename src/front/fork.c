@@ -10,7 +10,10 @@
 #include "space/hugetlb.h"
 #include "space/space.h"
 
-#include <pthread.h>
+/* What libc's pthread_atfork, which is linked statically, calls: that would be a page of its own at the
+ * start. */
+extern int __register_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void), void *dso);
+extern void *__dso_handle UM_HIDDEN;
 
 static void before(void) {
     um_theap_lock_all();
@@ -39,6 +42,6 @@ static void in_child(void) {
 }
 
 void um_front_fork_init(void) {
-    (void)pthread_atfork(before, in_parent,
-                         in_child); /* fails without memory only: then fork is as safe as without us */
+    (void)__register_atfork(before, in_parent, in_child,
+                            __dso_handle); /* fails without memory only: then fork is as safe as without us */
 }

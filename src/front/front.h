@@ -56,6 +56,9 @@ UM_HIDDEN int um_front_trim(size_t pad);
 UM_HIDDEN void um_front_report(void);
 /* The options that may change at any time (UM_OPTIONS_LIVE) take effect. */
 UM_HIDDEN void um_front_apply_live(void);
+/* Begins to track, as UMALLOC_TRACK asks. Of ext/track.c, and called if that is linked: a program that tracks
+   nothing must not meet its code, not even to ask. */
+UM_HIDDEN void um_front_track(void) __attribute__((weak));
 UM_HIDDEN void um_front_fork_init(void);
 UM_HIDDEN void um_front_init_child(void);
 /* What a report needs; once is enough. Nothing to do while none is asked for. */

@@ -194,7 +194,8 @@ static __attribute__((constructor(101))) void um_start(int argc, char **argv, ch
     complaints += um_place_init(&um_placing_asked, um_option_given(&um_option.numa), &t);
     if (um_option.numa_strict)
         must_place(&t, complaints);
-    um_text_flush(&t);
+    if (t.len)
+        um_text_flush(&t);
     if (complaints && um_option.strict)
         um_os_exit(2);
     apply_options();
@@ -210,4 +211,6 @@ static __attribute__((constructor(101))) void um_start(int argc, char **argv, ch
         um_text_flush(&t);
     }
     um_front_exit_init();
+    if (um_unlikely(um_option.track) && um_front_track)
+        um_front_track();
 }

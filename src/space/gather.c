@@ -20,7 +20,7 @@
 #define LOOKS     16 /* at spans, for a piece */
 /* A short request takes no piece shorter than this: single slots are wanted as they are, by slabs. */
 #define SHORT_SLOTS     32u
-#define SHORT_PIECE_MIN 4u
+#define SHORT_PIECE_MIN UM_GATHER_SLOTS_MIN
 
 _Atomic(unsigned) um_space_seams;
 
@@ -130,8 +130,6 @@ static bool start_over(um_space *sp, um_span *s, bool *zeroed) {
 bool um_space_gather(um_space *sp, um_span *s, bool *zeroed) {
     size_t at = 0, moved;
     int err = 0;
-    if (s->slots < SHORT_PIECE_MIN)
-        return true;
     while (at < s->slots && (moved = move_piece(sp, s, at, &err)) != 0) {
         *zeroed = false;
         at += moved;

@@ -26,10 +26,6 @@
 static _Atomic(bool) said;     /* relaxed: one of several may say it */
 static int gate[2] = {-1, -1}; /* while a fork is under way: the child closes [1] when it has left the pool */
 
-bool um_hugetlb_asked(void) {
-    return um_space_setting.hugepages >= UM_SPACE_HUGE_POOL_2M;
-}
-
 size_t um_hugetlb_slots(void) {
     return (um_space_setting.hugepages == UM_SPACE_HUGE_POOL_1G ? UM_GIB : 2 * UM_MIB) >> UM_SLOT_SHIFT;
 }

@@ -7,7 +7,6 @@
 
 struct um_space;
 
-UM_HIDDEN bool um_hugetlb_asked(void);
 /* Of one page. */
 UM_HIDDEN size_t um_hugetlb_slots(void);
 /* The span's memory is from a pool, or was until the pool could not give it again. */

@@ -73,10 +73,15 @@ UM_HIDDEN uint64_t um_space_read_clock(void);
 UM_HIDDEN void um_space_detach_locked(um_space *sp, um_span *s);
 /* Cuts a detached span after `slots`; the rest is filed in its state. */
 UM_HIDDEN void um_space_split_locked(um_space *sp, um_span *s, size_t slots);
+UM_INLINE bool um_hugetlb_asked(void) {
+    return um_space_setting.hugepages >= UM_SPACE_HUGE_POOL_2M;
+}
 /* Replaces a span's memory by zeroed memory; the state that this leaves it in. */
 UM_HIDDEN um_span_state um_space_map_anew(um_space *sp, const um_span *s);
-/* Moves dirty pages from elsewhere into a clean BUSY span, as many as there are in pieces worth it; *zeroed
-   becomes false if any came. False: the span is gone, for it could not be mapped any more. */
+/* Of spans as long as that at least: moves dirty pages from elsewhere into a clean BUSY span, as many as
+   there are in pieces worth it; *zeroed becomes false if any came. False: the span is gone, for it could not
+   be mapped any more. */
+#define UM_GATHER_SLOTS_MIN 4u
 UM_HIDDEN bool um_space_gather(um_space *sp, um_span *s, bool *zeroed);
 /* No mapping begins inside the span any more. */
 /* Slots so marked, of all spaces. Relaxed: a counter. */

@@ -35,12 +35,6 @@ uint64_t um_space_read_clock(void) {
     return now;
 }
 
-size_t um_space_excess(void) {
-    size_t used = atomic_load_explicit(&um_space_footprint, memory_order_relaxed); /* hint */
-    uint64_t limit = UM_SPACE_SETTING(soft_limit_bytes);
-    return um_unlikely(limit != 0) && used > limit ? used - limit : 0;
-}
-
 static size_t usual_budget_locked(const um_space *sp) {
     size_t active = sp->active_slots << UM_SLOT_SHIFT;
     size_t peak = um_max(sp->peak_now, sp->peak_before);

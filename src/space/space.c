@@ -187,6 +187,12 @@ void um_space_split_locked(um_space *sp, um_span *s, size_t slots) {
     file_locked(sp, rest);
 }
 
+size_t um_space_excess(void) {
+    size_t used = atomic_load_explicit(&um_space_footprint, memory_order_relaxed); /* hint */
+    uint64_t limit = UM_SPACE_SETTING(soft_limit_bytes);
+    return um_unlikely(limit != 0) && used > limit ? used - limit : 0;
+}
+
 void um_space_note_full(um_span *s) {
     s->full = 1;
     atomic_fetch_add_explicit(&um_spaces[s->node].full_slots, 1, memory_order_relaxed); /* hint */
@@ -411,7 +417,7 @@ static um_span *alloc_once(um_space *sp, size_t slots, size_t align, bool *zeroe
     um_lock_drop(&sp->lock);
     if (s && zeroed) {
         *zeroed = s->state != UM_DIRTY;
-        if (*zeroed && !um_space_gather(sp, s, zeroed))
+        if (*zeroed && s->slots >= UM_GATHER_SLOTS_MIN && !um_space_gather(sp, s, zeroed))
             s = NULL;
     }
     if (crowded)

@@ -102,7 +102,7 @@ static unsigned each_call(const char *program, const char *what) {
 static unsigned each_point(const char *program, const char *what) {
     for (unsigned point = 0; point < OS_FAULT_POINT_COUNT; point++)
         for (size_t e = 0; e < sizeof errors / sizeof errors[0]; e++)
-            must_hold(program, what, (struct os_fault_plan){1u << point, 0, UINT32_MAX, errors[e]});
+            must_hold(program, what, (struct os_fault_plan){(uint64_t)1 << point, 0, UINT32_MAX, errors[e]});
     return OS_FAULT_POINT_COUNT * sizeof errors / sizeof errors[0];
 }
 
