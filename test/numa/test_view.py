@@ -64,7 +64,7 @@ def here(library, program):
         status, out, err = look(plain.pid)
         expect((status, out) == (3, "") and "no memory from umalloc" in err, "a program without umalloc")
     expect(look(run.pid)[0] == 1, "a process that ended")
-    expect(look("/nonexistent")[0] == 1, "no folder")
+    expect(look("/nonexistent")[0] == 2, "neither a number nor a folder")
 
 
 def check_nodes(who, rows, nodes):
