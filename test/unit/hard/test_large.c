@@ -4,6 +4,7 @@
 #include "refuse.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
@@ -269,6 +270,57 @@ Test(hard_large, resizing_moves_pages_in_full, .init = start_full) {
     grow_and_shrink(&in_place, &moved);
     cr_expect_eq(in_place, 0);
     cr_expect_eq(moved, 16);
+}
+
+Test(hard_large, what_it_grows_into_reads_as_zero) {
+    enum { SLOTS = 64 };
+    size_t n = 3 * UM_SLOT_BYTES, more = 5 * UM_SLOT_BYTES;
+    um_span *s = um_space_alloc(0, SLOTS, 1, NULL);
+    char *p;
+    memset(um_span_start(s), 'x', SLOTS * UM_SLOT_BYTES);
+    um_space_free(s, SLOTS * UM_SLOT_BYTES);
+    p = give(n);
+    cr_assert_eq(*end_of(span_of(p)), 'x', "used memory lies behind it");
+    cr_assert_eq(resized(p, more), p);
+    cr_expect(um_hard_is_zero(p + n, more - n));
+    check_end(p, more);
+}
+
+/* Bytes from there on that are one mapping. */
+static size_t mapped_as_one(const void *at) {
+    char line[512];
+    size_t bytes = 0;
+    FILE *maps = fopen("/proc/self/maps", "r");
+    cr_assert_not_null(maps);
+    while (!bytes && fgets(line, sizeof line, maps)) {
+        uintptr_t from, to;
+        if (sscanf(line, "%" SCNxPTR "-%" SCNxPTR, &from, &to) == 2 && from <= (uintptr_t)at &&
+            (uintptr_t)at < to)
+            bytes = to - (uintptr_t)at;
+    }
+    (void)fclose(maps);
+    return bytes;
+}
+
+/* The kernel merges no mapping with one whose pages came from elsewhere. */
+Test(hard_large, freed_pages_that_were_moved_become_one_mapping, .init = start_full) {
+    char *q = memset(give(200000), 1, 200000), *p = resized(q, 300000), *start = um_span_start(span_of(p));
+    size_t bytes = (size_t)(end_of(span_of(p)) - start);
+    cr_assert_eq(um_count.realloc_moved, 1);
+    take_back(p);
+    um_hard_flush();
+    cr_expect_geq(mapped_as_one(start), bytes);
+}
+
+static void grow(void *p) {
+    (void)um_hard_realloc(p, um_span_of(p), 120000, UM_HARD_FRAME);
+}
+
+Test(hard_large, only_blocks_of_malloc_are_resized_in_full, .init = start_full) {
+    char *p = um_hard_alloc(100000, 0, UM_FAMILY_NEW, UM_HARD_FRAME);
+    expect_death(grow, p,
+                 "umalloc: mismatched free: %p (100000-byte block, allocated by new, freed by free)\n",
+                 (void *)p);
 }
 
 static size_t in_memory(const char *p) {

@@ -48,6 +48,7 @@ Test(hard_trace, wild_frames_end_the_walk) {
     cr_expect_eq(t.depth, 3);
     chain(5);
     frames[2][0] = (uintptr_t)&frames[2] + sizeof far / 2; /* too far, though it can be read */
+    frames[2 + UM_COUNT(far) / 2][1] = 0x400000;
     take(&t, frames);
     cr_expect_eq(t.depth, 3);
     chain(5);
