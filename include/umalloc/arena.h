@@ -20,12 +20,12 @@
 #ifndef UMALLOC_ARENA_H
 #define UMALLOC_ARENA_H
 
-#include "common.h"
+#include "umalloc.h"
 
 UM_BEGIN
 
 /* Private: the form of the struct below and of um_arena_options; a library that has another refuses it. */
-#define UM_ARENA_FORM 1
+#define UM_ARENA_FORM 2
 
 /* Private but for its name: what the inline functions work on. From `at` to `end` may be handed out here. */
 typedef struct um_arena {
@@ -49,6 +49,8 @@ typedef struct um_arena_options {
     void *buffer; /* the first chunk and the arena itself lie here: the caller's, until um_arena_delete */
     size_t buffer_bytes;
     unsigned flags; /* of um_arena_flag */
+    um_flags place; /* where chunks come from: 0, the node of the thread that needs one; UM_LOCAL; UM_SPREAD,
+                       chunk by chunk in turn; UM_NODE(id) */
 } um_arena_options;
 
 /* What an arena holds, in bytes. */
@@ -67,8 +69,9 @@ typedef struct um_arena_mark {
 /* For um_arena_new, which says what form the program was compiled with. */
 UM_API um_arena *um_arena_make(const um_arena_options *options, unsigned form) UM_NOTHROW;
 
-/* A new arena; options NULL: all 0. NULL: ENOMEM; EINVAL, unknown flags, a buffer that is too small (the
-   arena itself takes less than 512 bytes of it, and 1 KiB more with UM_ARENA_REUSE), or guards over a buffer.
+/* A new arena; options NULL: all 0. NULL: ENOMEM; EINVAL, unknown flags, no such place, a buffer that is too
+   small (the arena itself takes less than 512 bytes of it, and 1 KiB more with UM_ARENA_REUSE), or guards
+   over a buffer.
  */
 static inline um_arena *um_arena_new(const um_arena_options *options) {
     return um_arena_make(options, UM_ARENA_FORM);

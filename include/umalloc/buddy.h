@@ -17,7 +17,7 @@
 #ifndef UMALLOC_BUDDY_H
 #define UMALLOC_BUDDY_H
 
-#include "common.h"
+#include "umalloc.h"
 
 UM_BEGIN
 
@@ -29,6 +29,8 @@ typedef struct um_buddy_options {
     void *region;       /* the program's, and its until um_buddy_delete; NULL: one of ours */
     size_t bytes;       /* of the region; what is left of a smallest block at its end is not used */
     size_t block_bytes; /* of the smallest block: a power of two from 16; 0: 64 */
+    um_flags place;     /* where a region of ours comes from: 0 or UM_LOCAL, the node of the calling thread;
+                           UM_SPREAD, region by region in turn; UM_NODE(id) */
 } um_buddy_options;
 
 /* What a region holds. */

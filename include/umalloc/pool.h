@@ -22,7 +22,7 @@
 #ifndef UMALLOC_POOL_H
 #define UMALLOC_POOL_H
 
-#include "common.h"
+#include "umalloc.h"
 
 UM_BEGIN
 
@@ -48,6 +48,8 @@ typedef struct um_pool_options {
     void (*construct)(void *object, void *context); /* NULL, or called in the thread that allocates */
     void (*destroy)(void *object, void *context);   /* NULL, or called by um_pool_delete for each object */
     void *context;                                  /* what they are given */
+    um_flags place; /* where slabs come from: 0, the node of the thread that needs one; UM_LOCAL; UM_SPREAD,
+                       slab by slab in turn; UM_NODE(id) */
 } um_pool_options;
 
 /* What a pool does. While other threads use it, the figures are near the truth, not of one moment. */
@@ -66,7 +68,8 @@ typedef struct um_pool_stats {
     uint64_t sampled_max_ns; /* the longest */
 } um_pool_stats;
 
-/* A new pool. NULL: ENOMEM; EINVAL, sizes or flags that make no sense; EAGAIN, there are 1024 already. */
+/* A new pool. NULL: ENOMEM; EINVAL, sizes, flags or a place that make no sense; EAGAIN, there are 1024
+ * already. */
 UM_API um_pool *um_pool_new(const um_pool_options *options) UM_NOTHROW;
 
 /* Destroys all objects, those in use too, and gives the memory back. No other thread may use the pool now, or

@@ -23,7 +23,7 @@
 #ifndef UMALLOC_STACK_H
 #define UMALLOC_STACK_H
 
-#include <umalloc/common.h>
+#include <umalloc/umalloc.h>
 
 UM_BEGIN
 
@@ -34,6 +34,10 @@ typedef struct um_stack um_stack;
    32, 48, 64 KiB and so on with pages of 4 KiB. Its contents are what the last user left, or zero. NULL:
    `bytes` is 0 or above UM_STACK_BYTES_MAX (errno EINVAL), or out of memory (ENOMEM). */
 UM_API um_stack *um_stack_take(size_t bytes) UM_NOTHROW;
+
+/* The same on the node that `place` names: 0 or UM_LOCAL, that of the calling thread; UM_SPREAD, the nodes in
+   turn; UM_NODE(id). NULL with errno EINVAL: no such place. */
+UM_API um_stack *um_stack_take_at(size_t bytes, um_flags place) UM_NOTHROW;
 
 /* The largest stack, bytes. */
 #define UM_STACK_BYTES_MAX ((size_t)1 << 30)

@@ -16,6 +16,7 @@
    the stack needs. */
 #include "umalloc/arena.h"
 #include "ext/local.h"
+#include "ext/place.h"
 #include "ext/room.h"
 #include "os/fatal.h"
 #include "os/os.h"
@@ -63,6 +64,7 @@ typedef struct arena {
     size_t held_bytes, chunks;
     um_arena *twin; /* a scratch arena's other one */
     unsigned flags;
+    um_flags place; /* of its chunks */
     bool scratch;
     chunk first;
 } arena;
@@ -144,9 +146,10 @@ static chunk *new_chunk(arena *a, size_t need) {
     if (a->limit_bytes && a->held_bytes + bytes > a->limit_bytes)
         bytes = least;
     if (!(a->flags & UM_ARENA_FIXED) && (!a->limit_bytes || a->held_bytes + bytes <= a->limit_bytes)) {
-        room = um_room_take(UM_MODULE_arena, um_room_here(), bytes, 1, NULL);
+        unsigned place = um_ext_place_now(a->place);
+        room = um_room_take(UM_MODULE_arena, place, bytes, 1, NULL);
         if (!room && bytes > least)
-            room = um_room_take(UM_MODULE_arena, um_room_here(), least, 1, NULL);
+            room = um_room_take(UM_MODULE_arena, place, least, 1, NULL);
     }
     c = (chunk *)(void *)room;
     if (room && lay_out(c, room, sizeof(chunk), a->flags & UM_ARENA_GUARD)) {
@@ -454,6 +457,7 @@ void um_arena_read_stats(const um_arena *arena_, um_arena_stats *out) {
 
 static um_arena *set_up(arena *a, const um_arena_options *o) {
     a->flags = o->flags;
+    a->place = o->place;
     a->limit_bytes = o->limit_bytes;
     a->keep_bytes = o->keep_bytes;
     a->chunks = 1;
@@ -490,7 +494,7 @@ um_arena *um_arena_make(const um_arena_options *options, unsigned form) {
     char *room;
     arena *a;
     if (form != UM_ARENA_FORM || o->flags & ~(unsigned)FLAGS_ALL ||
-        (o->buffer && o->flags & UM_ARENA_GUARD)) {
+        (o->buffer && o->flags & UM_ARENA_GUARD) || um_ext_check_place(o->place) != 0) {
         errno = EINVAL;
         return NULL;
     }
@@ -503,7 +507,7 @@ um_arena *um_arena_make(const um_arena_options *options, unsigned form) {
         errno = ENOMEM;
         return NULL;
     }
-    room = um_room_take(UM_MODULE_arena, um_room_here(), bytes, 1, NULL);
+    room = um_room_take(UM_MODULE_arena, um_ext_place_now(o->place), bytes, 1, NULL);
     if (!room)
         return NULL;
     a = (arena *)(void *)room;

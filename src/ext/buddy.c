@@ -12,6 +12,7 @@
 
    Leaves beyond the region's end are 0 from the start, and no address leads to them. */
 #include "umalloc/buddy.h"
+#include "ext/place.h"
 #include "ext/room.h"
 #include "os/fatal.h"
 
@@ -57,7 +58,8 @@ um_buddy *um_buddy_new(const um_buddy_options *o) {
     size_t block = o && o->block_bytes ? o->block_bytes : USUAL_BYTES, leaves = o ? o->bytes / block : 0;
     unsigned top;
     um_buddy *b;
-    if (!um_is_pow2(block) || block < LEAST_BYTES || leaves == 0 || leaves > LEAVES_MAX) {
+    if (!um_is_pow2(block) || block < LEAST_BYTES || leaves == 0 || leaves > LEAVES_MAX ||
+        um_ext_check_place(o->place) != 0) {
         errno = EINVAL;
         return NULL;
     }
@@ -69,7 +71,7 @@ um_buddy *um_buddy_new(const um_buddy_options *o) {
     b->now.bytes = leaves << b->shift;
     if (!o->region) {
         size_t align = um_min(ALIGN_MAX, (size_t)1 << (b->shift + top));
-        b->region = um_room_take(UM_MODULE_buddy, um_room_here(), b->now.bytes, align, NULL);
+        b->region = um_room_take(UM_MODULE_buddy, um_ext_place_now(o->place), b->now.bytes, align, NULL);
         b->ours = true;
     }
     if (!b->region) {

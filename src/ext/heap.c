@@ -45,7 +45,7 @@ struct um_heap {
     heap_bin bins[UM_CLASSES];
     um_span *large; /* circular */
     um_span *spare;
-    uint32_t wish; /* of the place, as in flags */
+    um_flags place;
     bool shared;
     um_lock lock; /* of a shared heap */
     /* Blocks that anybody gave back, by next. Y1: a push publishes the link; Y2 takes all. */
@@ -125,13 +125,6 @@ static um_span *find_span(um_heap *h, const void *p, bool *large) {
         return NULL;
     *large = s->holder == mark_of(h, TAG_LARGE);
     return *large || s->holder == mark_of(h, 0) ? s : NULL;
-}
-
-static unsigned place_now(const um_heap *h) {
-    unsigned place;
-    if (um_ext_place(h->wish, &place) != 0 || place == UM_PLACE_ANY)
-        return um_room_here();
-    return place;
 }
 
 static void give_span(um_span *s, size_t touched) {
@@ -253,7 +246,7 @@ static um_span *fresh_slab(um_heap *h, unsigned c) {
     if (s) {
         h->spare = NULL;
     } else {
-        start = um_room_take(UM_MODULE_heap, place_now(h), UM_SLOT_BYTES, 1, &zeroed);
+        start = um_room_take(UM_MODULE_heap, um_ext_place_now(h->place), UM_SLOT_BYTES, 1, &zeroed);
         if (!start)
             return NULL;
         s = um_span_of(start);
@@ -320,7 +313,7 @@ static void *alloc_small(um_heap *h, unsigned c) {
 }
 
 static void *alloc_large(um_heap *h, size_t bytes, size_t align, bool *zeroed) {
-    char *p = um_room_take(UM_MODULE_heap, place_now(h), bytes, align, zeroed);
+    char *p = um_room_take(UM_MODULE_heap, um_ext_place_now(h->place), bytes, align, zeroed);
     um_span *s;
     if (!p)
         return NULL;
@@ -504,8 +497,7 @@ void *um_heap_realloc(um_heap *h, void *p, size_t bytes, um_flags flags) {
 
 um_heap *um_heap_create(um_heap_kind kind, um_flags place) {
     um_heap *h;
-    unsigned at;
-    if ((place & 0xffff) || um_ext_place(place >> UM_FLAGS_PLACE_SHIFT, &at) != 0 || kind > UM_HEAP_SHARED) {
+    if (um_ext_check_place(place) != 0 || kind > UM_HEAP_SHARED) {
         errno = EINVAL;
         return NULL;
     }
@@ -518,7 +510,7 @@ um_heap *um_heap_create(um_heap_kind kind, um_flags place) {
         return NULL;
     for (unsigned i = 0; i < UM_SMALL_BINS; i++)
         h->small[i] = &um_span_none.home;
-    h->wish = place >> UM_FLAGS_PLACE_SHIFT;
+    h->place = place;
     h->shared = kind == UM_HEAP_SHARED;
     if (h->shared)
         enlist(h);

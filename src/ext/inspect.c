@@ -34,7 +34,7 @@ int um_node_intended(const void *p) {
     if (!s)
         return fail(EINVAL);
     if (um_place.homing || um_place.turns)
-        return um_place.id[s->node];
+        return um_place.id[um_space_node_of(p)];
     t = um_topology_get();
     return t->count == 1 ? t->id[0] : fail(ENODATA);
 }

@@ -34,3 +34,18 @@ int um_ext_place(uint32_t wish, unsigned *place) {
         *place = atomic_fetch_add_explicit(&turn, 1, memory_order_relaxed) % um_place.count;
     return 0;
 }
+
+int um_ext_check_place(uint32_t flags) {
+    unsigned place;
+    uint32_t wish = flags >> UM_FLAGS_PLACE_SHIFT;
+    if (flags & (((uint32_t)1 << UM_FLAGS_PLACE_SHIFT) - 1))
+        return EINVAL;
+    return wish == WISH_SPREAD ? 0 : um_ext_place(wish, &place); /* it is nobody's turn yet */
+}
+
+unsigned um_ext_place_now(uint32_t flags) {
+    unsigned place;
+    if (um_ext_place(flags >> UM_FLAGS_PLACE_SHIFT, &place) != 0 || place == UM_PLACE_ANY)
+        return um_place_here();
+    return place;
+}

@@ -20,6 +20,7 @@
 #include "umalloc/pool.h"
 #include "ext/depot.h"
 #include "ext/local.h"
+#include "ext/place.h"
 #include "ext/room.h"
 #include "os/fatal.h"
 #include "os/lock.h"
@@ -53,7 +54,8 @@ struct um_pool_buffers {
 struct um_pool {
     size_t id; /* first: the fast paths read it */
     unsigned flags;
-    bool closed; /* threads do not see their magazines on the fast paths */
+    um_flags place; /* of its slabs */
+    bool closed;    /* threads do not see their magazines on the fast paths */
     unsigned sample_every, ready_threads;
     size_t stride, align, max_objects, slab_bytes;
     void (*construct)(void *object, void *context);
@@ -141,7 +143,7 @@ static size_t live_words(const um_pool *p) {
 /* Puts a new slab before `seen`, or finds that another thread did. False: no memory. */
 static bool grow(um_pool *p, slab *seen) {
     size_t words = live_words(p), head = sizeof(slab) + words * sizeof(uint64_t);
-    slab *s = um_room_take(UM_MODULE_pool, um_room_here(), p->slab_bytes, p->slab_bytes, NULL);
+    slab *s = um_room_take(UM_MODULE_pool, um_ext_place_now(p->place), p->slab_bytes, p->slab_bytes, NULL);
     if (!s)
         return false;
     s->pool = p;
@@ -521,7 +523,7 @@ void um_pool_flush(um_pool *p) {
 static bool reads_wrong(const um_pool_options *o) {
     return !o || o->bytes < 1 || o->bytes > OBJECT_MAX || (o->align && !um_is_pow2(o->align)) ||
            o->align > ALIGN_MAX || o->magazine > MAGAZINE_MAX || o->flags & ~(unsigned)FLAGS_ALL ||
-           (o->max_objects && o->ready_objects > o->max_objects);
+           (o->max_objects && o->ready_objects > o->max_objects) || um_ext_check_place(o->place) != 0;
 }
 
 static uint32_t magazine_limit(const um_pool_options *o, size_t stride) {
@@ -539,6 +541,7 @@ static size_t slab_bytes_of(const um_pool *p) {
 static void set_up(um_pool *p, const um_pool_options *o, uint32_t limit, size_t stride) {
     *p = (um_pool){
         .flags = o->flags,
+        .place = o->place,
         .closed = o->flags & UM_POOL_CHECKED || o->sample_every,
         .sample_every = o->sample_every,
         .ready_threads = o->ready_threads,

@@ -20,6 +20,7 @@
    A stack is found in its record, in the chunk's first pages; a record is checked to be one by its span and
    by a mark, so that misuse is told from most addresses. */
 #include "ext/local.h"
+#include "ext/place.h"
 #include "ext/room.h"
 #include "os/fatal.h"
 #include "os/file.h"
@@ -353,14 +354,15 @@ static void show(chunk *c) {
     um_lock_drop(&lock);
 }
 
-um_stack *um_stack_take(size_t bytes) {
-    unsigned class_id, place = um_room_here();
+um_stack *um_stack_take_at(size_t bytes, um_flags flags) {
+    unsigned class_id, place;
     um_stack *s;
     chunk *c;
-    if (!bytes || bytes > UM_STACK_BYTES_MAX) {
+    if (!bytes || bytes > UM_STACK_BYTES_MAX || um_ext_check_place(flags) != 0) {
         errno = EINVAL;
         return NULL;
     }
+    place = um_ext_place_now(flags);
     um_os_init(); /* the size of a page */
     class_id = class_of(bytes);
     if (um_local_use(UM_MODULE_stack, &hooks) != 0) {
@@ -381,6 +383,10 @@ um_stack *um_stack_take(size_t bytes) {
     }
     show(c);
     return &c->record[0];
+}
+
+um_stack *um_stack_take(size_t bytes) {
+    return um_stack_take_at(bytes, 0);
 }
 
 static bool is_stack(const um_stack *s) {

@@ -236,6 +236,9 @@ void um_space_opened_locked(um_space *sp, size_t slots, bool pool) {
     um_pin_opened(sp->open_slot, slots);
     s->slots = (uint32_t)slots;
     s->node = (uint8_t)(sp - um_spaces);
+    for (size_t i = um_round_up(sp->open_slot, UM_REGION_SLOTS); i < sp->open_slot + slots;
+         i += UM_REGION_SLOTS)
+        um_space_window.table[i].node = s->node; /* um_space_node_of */
     s->moved = 0;
     um_span_set_kind(s, UM_SPAN_BUSY);
     sp->open_slot += slots;
@@ -638,6 +641,10 @@ void um_space_stat(unsigned node, um_space_stats *out) {
     out->dirty = sp->dirty_bytes;
     out->peak = sp->peak_ever;
     um_lock_drop(&sp->lock);
+}
+
+unsigned um_space_node_of(const void *p) {
+    return um_space_window.table[um_round_down(um_span_index(um_span_of(p)), UM_REGION_SLOTS)].node;
 }
 
 void um_space_each(unsigned node, void (*f)(const um_span *s, void *ctx), void *ctx) {

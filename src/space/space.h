@@ -81,6 +81,8 @@ UM_HIDDEN size_t um_space_excess(void);
  */
 UM_HIDDEN void um_space_relieve(void);
 
+/* The node whose space an address of the window belongs to; its record tells only where a span starts. */
+UM_HIDDEN unsigned um_space_node_of(const void *p);
 /* Calls f for each span, under the space's lock. */
 UM_HIDDEN void um_space_each(unsigned node, void (*f)(const um_span *s, void *ctx), void *ctx);
 /* Between the two no span is taken or given back: whose kind is SLAB stays mapped. */

@@ -113,11 +113,12 @@ typedef struct um_span {
         void *holder;                 /* of a module of ext: its own, NULL when it is taken */
         void *hard; /* hardened: its record of the slab, or the large block; see hard/internal.h */
     };
-    uint32_t block_bytes;      /* slab: const while a slab; of ext: the module\'s own word */
-    uint32_t reciprocal;       /* slab: 2^32 / block_bytes, rounded up; const while a slab */
-    uint8_t class_id;          /* slab: const while a slab */
-    _Atomic(uint8_t) kind;     /* um_span_kind. Relaxed: read with a pointer to a block, which orders it */
-    uint8_t node;              /* const after the slot was opened */
+    uint32_t block_bytes;  /* slab: const while a slab; of ext: the module\'s own word */
+    uint32_t reciprocal;   /* slab: 2^32 / block_bytes, rounded up; const while a slab */
+    uint8_t class_id;      /* slab: const while a slab */
+    _Atomic(uint8_t) kind; /* um_span_kind. Relaxed: read with a pointer to a block, which orders it */
+    uint8_t
+        node; /* of a span's first slot, and of a region's: whose space; const after the slot was opened */
     uint8_t transit;           /* slab: blocks a remote thread may batch */
     uint8_t kept;              /* free and dirty: not to be purged by age, so on the list of these instead */
     _Atomic(uint8_t) migrated; /* active: its pages were sent to another node, so they do not stay for reuse.

@@ -3,7 +3,12 @@
 #include "check.h"
 #include "places.h"
 
+#include <umalloc/arena.h>
+#include <umalloc/buddy.h>
+#include <umalloc/heap.h>
 #include <umalloc/numa.h>
+#include <umalloc/pool.h>
+#include <umalloc/stack.h>
 
 #include <sys/wait.h>
 
@@ -248,6 +253,42 @@ static void *heap_moves(void *unused) {
     return NULL;
 }
 
+static void expect_there(void *p, size_t bytes, int node, const char *what) {
+    CHECK(p, "%s: error %d", what, errno);
+    memset(p, 1, bytes);
+    expect(p, bytes, bit(node), 99, what);
+    CHECK(um_node_intended(p) == node && um_node_intended((char *)p + bytes - 1) == node,
+          "%s is meant for %d", what, um_node_intended(p));
+}
+
+/* Memory of each family, asked for on a node from another one. */
+static void families(void) {
+    go_to(&places[0]);
+    for (int n = 0; n < NODES_MAX; n++) {
+        um_flags there = UM_NODE(n);
+        if (!(allowed & bit(n)) || n == lean)
+            continue;
+        um_arena *arena = um_arena_new(&(um_arena_options){.place = there});
+        um_pool *pool = um_pool_new(&(um_pool_options){.bytes = 10000, .place = there});
+        um_buddy *region = um_buddy_new(&(um_buddy_options){.bytes = 4 * MIB, .place = there});
+        um_heap *heap = um_heap_create(UM_HEAP_ONE_THREAD, there);
+        um_stack *stack = um_stack_take_at(1 * MIB, there);
+        CHECK(arena && pool && region && heap && stack, "node %d: error %d", n, errno);
+        for (size_t i = 0; i < 30; i++) {
+            expect_there(um_arena_alloc(arena, 100000), 100000, n, "a block of an arena");
+            expect_there(um_pool_alloc(pool), 10000, n, "an object of a pool");
+            expect_there(um_buddy_alloc(region, 100000), 100000, n, "a block of a region");
+            expect_there(um_heap_malloc(heap, 20000), 20000, n, "a block of a heap");
+        }
+        expect_there(um_stack_base(stack), um_stack_bytes(stack), n, "a stack");
+        um_stack_give(stack);
+        um_heap_destroy(heap);
+        um_buddy_delete(region);
+        um_pool_delete(pool);
+        um_arena_delete(arena);
+    }
+}
+
 static void measure(void) {
     um_numa_usage rows[NODES_MAX];
     um_numa_policy *to_a = policy("prefer:%d", a, 0);
@@ -279,6 +320,7 @@ int main(void) {
     pthread_join(thread, NULL);
     CHECK(pthread_create(&thread, NULL, heap_moves, NULL) == 0, "a thread");
     pthread_join(thread, NULL);
+    families();
     measure();
     full();
     say("ok: the API\n");

@@ -105,7 +105,7 @@ std::size_t used(const um::arena_resource &a) {
 }
 
 void test_arena() {
-    um::arena plain, reusing({0, 0, 0, nullptr, 0, UM_ARENA_REUSE | UM_ARENA_CHECKED});
+    um::arena plain, reusing({0, 0, 0, nullptr, 0, UM_ARENA_REUSE | UM_ARENA_CHECKED, 0});
     test_resource(plain);
     CHECK(used(plain) > 100000, "the arena gave the blocks: %zu bytes", used(plain));
     plain.reset();

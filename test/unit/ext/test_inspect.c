@@ -4,6 +4,7 @@
 #include "front/front.h"
 #include "os/topology.h"
 #include "space/place.h"
+#include "space/window.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -90,6 +91,8 @@ Test(inspect, nodes_of_an_address) {
 }
 
 Test(inspect, made_up_nodes_are_the_intended_ones) {
+    char *p;
+    size_t bytes = UM_REGION_SLOTS << UM_SLOT_SHIFT; /* so the block reaches into a second region */
     um_free(um_malloc(1, 0));
     um_place.count = 2;
     um_place.policy = UM_PLACING_LOCAL;
@@ -98,6 +101,11 @@ Test(inspect, made_up_nodes_are_the_intended_ones) {
     atomic_store(&um_place.first_touch, true);
     cr_expect_eq(um_node_intended(um_malloc(100, UM_NODE(7))), 7);
     cr_expect_eq(um_node_intended(um_malloc(100, UM_NODE(0))), 0);
+    p = um_malloc(bytes, UM_NODE(7));
+    cr_assert_not_null(p);
+    for (size_t at = 0; at < bytes; at += bytes / 7)
+        cr_expect_eq(um_node_intended(p + at), 7, "%zu bytes within the block", at);
+    um_free(p);
     um_place.homing = false; /* pages are spread */
     um_place.count = 1;
 }
