@@ -3,6 +3,7 @@
 #include "conf/counters.h"
 #include "front/front.h"
 #include "space/space.h"
+#include "two_nodes.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -344,11 +345,7 @@ Test(heap, a_child_of_fork_goes_on) {
 
 static void two_nodes(void) {
     um_front_free(um_front_malloc(1)); /* the window is there, and place 0 in use */
-    um_place.count = 2;
-    um_place.policy = UM_PLACING_LOCAL;
-    um_place.id[1] = 1;
-    atomic_store(&um_place.first_touch, true); /* the kernel may not know node 1 */
-    um_place.homing = true;
+    two_nodes_placed();
 }
 
 Test(heap, stays_on_its_node, .init = two_nodes) {

@@ -7,8 +7,8 @@
 #include "ext/room.h"
 #include "heap/heap.h"
 #include "os/os.h"
-#include "os/topology.h"
 #include "space/internal.h"
+#include "two_nodes.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -88,16 +88,8 @@ int __wrap_um_os_move_pages(uintptr_t at, size_t pages, unsigned node, um_os_mov
 
 /* Nodes 0 and 3, as far as umalloc knows; the thread runs on the first. */
 static void two_nodes(void) {
-    static union {
-        um_topology t;
-        char room[UM_TOPOLOGY_BYTES];
-    } two;
-    um_node_set nodes = um_node_set_of(0);
-    um_node_set_add(&nodes, 3);
     free(malloc(1)); /* the library is up */
-    um_topology_sysfs = "/nonexistent";
-    um_topology_read(&two.t, &nodes);
-    atomic_store(&um_topology_now, &two.t);
+    two_nodes_known(3);
     kernel.made_up = true;
     um_os_rseq_at = 0;
 }

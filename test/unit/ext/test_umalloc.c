@@ -3,8 +3,8 @@
 #include "umalloc/umalloc.h"
 #include "front/front.h"
 #include "front/gather.h"
-#include "os/topology.h"
 #include "space/space.h"
+#include "two_nodes.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -266,11 +266,7 @@ Test(umalloc, a_limit_ends_a_batch) {
 
 static void two_nodes(void) {
     um_front_free(um_front_malloc(1)); /* the window is there, and place 0 in use */
-    um_place.count = 2;
-    um_place.policy = UM_PLACING_LOCAL;
-    um_place.id[1] = 1;
-    atomic_store(&um_place.first_touch, true); /* the kernel may not know node 1 */
-    um_place.homing = true;
+    two_nodes_placed();
 }
 
 static unsigned place_of(const void *p) {

@@ -5,10 +5,9 @@
 #endif
 #include "front/gather.h"
 #include "os/os.h"
-#include "os/topology.h"
-#include "space/place.h"
 
 #include "refuse.h"
+#include "two_nodes.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -17,23 +16,10 @@
 
 static um_snapshot stats;
 
-/* Nodes 0 and 1, as far as umalloc knows. */
 static void start(void) {
-    static union {
-        um_topology t;
-        char room[UM_TOPOLOGY_BYTES];
-    } two;
-    um_node_set nodes = um_node_set_of(0);
-    um_node_set_add(&nodes, 1);
     um_os_init();
-    um_topology_sysfs = "/nonexistent";
-    um_topology_read(&two.t, &nodes);
-    atomic_store(&um_topology_now, &two.t);
-    um_place.count = 2;
-    um_place.policy = UM_PLACING_LOCAL;
-    um_place.homing = true;
-    um_place.id[1] = 1;
-    atomic_store(&um_place.first_touch, true); /* the kernel may not know node 1 */
+    two_nodes_known(1);
+    two_nodes_placed();
     um_place.refused = ENOSYS;
     cr_assert_eq(um_space_init(), 0);
 }

@@ -5,7 +5,7 @@
 
 #include "space/internal.h"
 #include "os/os.h"
-#include "os/topology.h"
+#include "two_nodes.h"
 
 #include <errno.h>
 
@@ -29,23 +29,11 @@ int __wrap_um_os_move_pages(uintptr_t at, size_t pages, unsigned node, um_os_mov
     return kernel.error;
 }
 
-/* Nodes 0 and 1, as far as umalloc knows; the thread's heap draws from the first. */
+/* The thread's heap draws from the first node. */
 static void start(void) {
-    static union {
-        um_topology t;
-        char room[UM_TOPOLOGY_BYTES];
-    } two;
-    um_node_set nodes = um_node_set_of(0);
-    um_node_set_add(&nodes, 1);
     um_os_init();
-    um_topology_sysfs = "/nonexistent";
-    um_topology_read(&two.t, &nodes);
-    atomic_store(&um_topology_now, &two.t);
-    um_place.count = 2;
-    um_place.policy = UM_PLACING_LOCAL;
-    um_place.homing = true;
-    um_place.id[1] = 1;
-    atomic_store(&um_place.first_touch, true); /* the kernel may not know node 1 */
+    two_nodes_known(1);
+    two_nodes_placed();
     cr_assert_not_null(um_theap_get());
     um_tls.heap->node = 0;
     um_tls.heap->patience = 255;
