@@ -4,7 +4,8 @@
    is a template argument, the resources are for std::pmr. The rest are guards, whose destructors end what
    their constructors began. What fails for lack of memory throws std::bad_alloc, or aborts where exceptions
    are off. Nothing here may be copied unless it says so, and threads may use it as they may the family
-   underneath.
+   underneath. What cannot be had for another reason, of maps and policies, throws std::system_error with the
+   errno value.
 
        std::vector<float, um::allocator<float, UM_ALIGN(64)>> column;
 
@@ -20,24 +21,34 @@
        um::pool<order> orders;
        auto o = orders.make(side, price);
 
+       um::map table = um::map::file("table.bin");
+       um::numa_policy prefer_1("prefer:1");
+       um::numa_scope near(prefer_1);
+
    Costs nothing beyond the C functions: what is not a template is inline. */
 #ifndef UMALLOC_HPP
 #define UMALLOC_HPP
 
 #include <umalloc/arena.h>
+#include <umalloc/buddy.h>
 #include <umalloc/heap.h>
+#include <umalloc/map.h>
+#include <umalloc/numa.h>
 #include <umalloc/pool.h>
 #include <umalloc/reclaim.h>
+#include <umalloc/stack.h>
 #include <umalloc/track.h>
 #include <umalloc/umalloc.h>
 
 #include <atomic>
+#include <cerrno>
 #include <cstddef>
 #include <cstdlib>
 #include <limits>
 #include <memory>
 #include <memory_resource>
 #include <new>
+#include <system_error>
 #include <type_traits>
 #include <utility>
 
@@ -57,6 +68,21 @@ namespace detail {
 template <class P> P *checked(P *p) {
     if (!p)
         no_memory();
+    return p;
+}
+
+/* Where not only memory may have been missing: errno says what was. */
+[[noreturn]] inline void failed() {
+#ifdef __cpp_exceptions
+    if (errno != ENOMEM)
+        throw std::system_error(errno, std::generic_category());
+#endif
+    no_memory();
+}
+
+template <class P> P *made(P *p) {
+    if (!p)
+        failed();
     return p;
 }
 
@@ -323,6 +349,170 @@ class pool_resource final : public detail::resource {
     }
 
     detail::owned<um_pool_buffers, um_pool_buffers_delete> own_;
+};
+
+/* A buddy region that ends with the object, as a memory resource: one thread at a time. A block takes the
+   next power of two of its size or its alignment; more alignment than the region has throws std::bad_alloc.
+ */
+class buddy final : public detail::resource {
+  public:
+    explicit buddy(const um_buddy_options &options) : own_(detail::checked(um_buddy_new(&options))) {}
+    /* The region, for the functions of buddy.h. */
+    um_buddy *get() const noexcept {
+        return own_.get();
+    }
+    /* Makes all of it free; no container may use a block any more. */
+    void reset() noexcept {
+        um_buddy_reset(get());
+    }
+
+  private:
+    void *do_allocate(std::size_t bytes, std::size_t align) override {
+        void *p = detail::checked(um_buddy_alloc(get(), bytes > align ? bytes : align));
+        if (reinterpret_cast<std::uintptr_t>(p) & (align - 1)) {
+            um_buddy_free(get(), p);
+            detail::no_memory();
+        }
+        return p;
+    }
+    void do_deallocate(void *p, std::size_t, std::size_t) override {
+        um_buddy_free(get(), p);
+    }
+
+    detail::owned<um_buddy, um_buddy_delete> own_;
+};
+
+/* A stack for a fiber, given back with the object, on which nothing may run then. Moves; a moved-from one has
+   none. */
+class stack {
+  public:
+    /* At least so many bytes, on the node that `place` names (um_stack_take_at). */
+    explicit stack(std::size_t bytes, um_flags place = 0)
+        : own_(detail::checked(um_stack_take_at(bytes, place))) {}
+    /* The stack, for the functions of stack.h. */
+    um_stack *get() const noexcept {
+        return own_.get();
+    }
+    /* Its lowest address. */
+    void *base() const noexcept {
+        return um_stack_base(get());
+    }
+    /* The address behind its highest byte, where a stack that grows down begins. */
+    void *top() const noexcept {
+        return static_cast<char *>(base()) + bytes();
+    }
+    /* Its bytes, at least those asked for. */
+    std::size_t bytes() const noexcept {
+        return um_stack_bytes(get());
+    }
+
+  private:
+    detail::owned<um_stack, um_stack_give> own_;
+};
+
+/* A mapped file, or shared memory, that is unmapped with the object. Moves; a moved-from one has none. */
+class map {
+  public:
+    /* Owns a map that a function of map.h gave; NULL throws what errno says. */
+    explicit map(um_map *m) : own_(detail::made(m)) {}
+    /* A whole file: um_map_file. */
+    static map file(const char *path, int mode = UM_MAP_READ) {
+        return map(um_map_file(path, mode));
+    }
+    /* Shared memory without a name: um_map_shared. */
+    static map shared(std::size_t bytes, int mode = 0) {
+        return map(um_map_shared(bytes, mode));
+    }
+    /* Shared memory with a name: um_map_named. */
+    static map named(const char *name, std::size_t bytes, int mode) {
+        return map(um_map_named(name, bytes, mode));
+    }
+    /* A further map of a range of it: um_map_view. */
+    map view(std::size_t offset, std::size_t bytes, int mode = UM_MAP_READ) const {
+        return map(um_map_view(get(), offset, bytes, mode));
+    }
+    /* Makes it so many bytes long; addresses in it are void afterwards. Throws what errno says. */
+    void resize(std::size_t bytes) {
+        if (!um_map_resize(get(), bytes))
+            detail::failed();
+    }
+    /* The map, for the functions of map.h. */
+    um_map *get() const noexcept {
+        return own_.get();
+    }
+    /* Its first byte; nullptr if it has none. */
+    char *data() const noexcept {
+        return static_cast<char *>(um_map_base(get()));
+    }
+    /* Its bytes. */
+    std::size_t size() const noexcept {
+        return um_map_bytes(get());
+    }
+    /* So many T have room in it. */
+    template <class T> std::size_t count() const noexcept {
+        return size() / sizeof(T);
+    }
+    /* It as an array of T; for types that are their bytes. */
+    template <class T> T *as() const noexcept {
+        static_assert(std::is_trivially_copyable_v<T>, "a file has bytes alone");
+        return reinterpret_cast<T *>(data());
+    }
+
+  private:
+    detail::owned<um_map, um_map_close> own_;
+};
+
+/* A policy from its text (um_numa_policy_new), deleted with the object: no scope may use it any more then.
+   Any thread. */
+class numa_policy {
+  public:
+    explicit numa_policy(const char *text) : own_(detail::made(um_numa_policy_new(text))) {}
+    /* The policy, for the functions of numa.h. */
+    um_numa_policy *get() const noexcept {
+        return own_.get();
+    }
+
+  private:
+    detail::owned<um_numa_policy, um_numa_policy_delete> own_;
+};
+
+/* The policy is the thread's default (um_numa_use) as long as the object lives; then what was it before is it
+   again. Scopes nest. For one thread; the policy lives longer. */
+class numa_scope {
+  public:
+    /* NULL: local. */
+    explicit numa_scope(um_numa_policy *policy) : before_(um_numa_used()) {
+        if (um_numa_use(policy))
+            detail::failed();
+    }
+    explicit numa_scope(const numa_policy &policy) : numa_scope(policy.get()) {}
+    numa_scope(const numa_policy &&) = delete;
+    ~numa_scope() {
+        um_numa_use(before_);
+    }
+    numa_scope(const numa_scope &) = delete;
+    numa_scope &operator=(const numa_scope &) = delete;
+
+  private:
+    um_numa_policy *before_;
+};
+
+/* A memory resource over um_numa_alloc: units of 64 KiB, so for tables, and as what another resource takes
+   its memory from. Any thread. Holds nothing but the policy, which lives longer; without one, the default of
+   the thread that allocates. */
+class numa_resource final : public detail::resource {
+  public:
+    explicit numa_resource(um_numa_policy *policy = nullptr) noexcept : policy_(policy) {}
+
+  private:
+    void *do_allocate(std::size_t bytes, std::size_t align) override {
+        return detail::checked(um_numa_alloc_aligned(policy_, align, bytes));
+    }
+    void do_deallocate(void *p, std::size_t, std::size_t) override {
+        um_numa_free(p);
+    }
+
+    um_numa_policy *policy_;
 };
 
 /* A part of the thread's work (um_track_begin) as long as the object lives. At its end `leaked` is told of

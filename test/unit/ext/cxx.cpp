@@ -5,7 +5,10 @@
 
 #include "containers.h"
 
+#include <cerrno>
 #include <cstdint>
+#include <cstdio>
+#include <system_error>
 #include <thread>
 
 namespace {
@@ -213,6 +216,100 @@ void test_pool_resource() {
     CHECK(in_use(small) == 0, "and goes back to it");
 }
 
+/* --- regions, stacks, maps --- */
+
+template <class F> int errno_thrown(F f) {
+    try {
+        f();
+    } catch (const std::system_error &e) {
+        return e.code().value();
+    }
+    return 0;
+}
+
+void test_buddy() {
+    um_buddy_options options = {};
+    options.bytes = 16 << 20;
+    um::buddy region(options);
+    um_buddy_stats stats;
+    test_resource(region);
+    um_buddy_read_stats(region.get(), &stats);
+    CHECK(stats.blocks == 0 && stats.peak_bytes > 100000, "%zu blocks are out", stats.blocks);
+    CHECK(region.allocate(100) && region.allocate(options.bytes / 2), "blocks");
+    region.reset();
+    CHECK(region.allocate(options.bytes), "a reset frees all");
+    alignas(4096) static char memory[8192];
+    options.region = memory + 64; /* what lies in it is aligned to so much alone */
+    options.bytes = 4096;
+    um::buddy odd(options);
+    CHECK(is_aligned(odd.allocate(64, 64), 64), "a region's own alignment holds");
+    CHECK(throws_bad_alloc([&] { (void)odd.allocate(64, 4096); }), "more throws");
+    um_buddy_read_stats(odd.get(), &stats);
+    CHECK(stats.blocks == 1, "and takes nothing");
+    options.block_bytes = 3;
+    CHECK(throws_bad_alloc([&] { um::buddy none(options); }), "a region that cannot be throws");
+}
+
+std::uint64_t live_stacks() {
+    um_stack_stats stats;
+    um_stack_stat(&stats, sizeof stats);
+    return stats.live;
+}
+
+void test_stack() {
+    std::uint64_t before = live_stacks();
+    {
+        um::stack a(100000), b(std::move(a));
+        CHECK(!a.get() && b.bytes() >= 100000, "it moves");
+        check_fill(static_cast<char *>(b.top()) - 1000, 1000, 1);
+        CHECK(static_cast<char *>(b.base()) + b.bytes() == b.top(), "its ends");
+        CHECK(live_stacks() == before + 1, "one is live");
+        a = um::stack(5000, UM_LOCAL);
+        CHECK(live_stacks() == before + 2, "two are");
+    }
+    CHECK(live_stacks() == before, "both went back");
+    CHECK(throws_bad_alloc([] { um::stack none(impossible); }), "a stack that cannot be throws");
+}
+
+void test_map() {
+    um::map m = um::map::shared(100000);
+    m.as<int>()[100000 / sizeof(int) - 1] = 7;
+    um::map view = m.view(0, m.size());
+    m = um::map::shared(10);
+    CHECK(view.as<int>()[view.count<int>() - 1] == 7, "a view outlives its map");
+    m.resize(5000);
+    CHECK(m.size() == 5000 && m.data()[4999] == 0, "it grows");
+    CHECK(errno_thrown([] { (void)um::map::file("/nonexistent/file"); }) == ENOENT, "no file throws");
+    CHECK(errno_thrown([&] { view.resize(1 << 20); }) != 0, "so does more than the file has");
+    um::map self = um::map::file("/proc/self/exe");
+    CHECK(self.size() > 1000 && self.data()[1] == 'E', "a file");
+}
+
+void test_numa() {
+    unsigned node;
+    char text[32];
+    um_numa_nodes(&node, 1);
+    std::snprintf(text, sizeof text, "prefer:%u", node);
+    um::numa_policy prefer(text), spread("interleave");
+    {
+        um::numa_scope outer(prefer);
+        {
+            um::numa_scope inner(spread);
+            CHECK(um_numa_used() == spread.get(), "the inner policy holds");
+            um::numa_scope none(nullptr);
+            CHECK(!um_numa_used(), "local holds");
+        }
+        CHECK(um_numa_used() == prefer.get(), "the outer one holds again");
+    }
+    CHECK(!um_numa_used(), "and then none");
+    um::numa_resource r(spread.get()), by_default;
+    test_resource(r);
+    void *p = by_default.allocate(100000, 1 << 20);
+    CHECK(is_aligned(p, 1 << 20) && um_numa_bytes(p) >= 100000, "blocks of the default");
+    by_default.deallocate(p, 100000, 1 << 20);
+    CHECK(errno_thrown([] { um::numa_policy none("nonsense"); }) == EINVAL, "no such policy throws");
+}
+
 /* --- epochs and hazard pointers --- */
 
 void test_epoch() {
@@ -301,6 +398,10 @@ int main() {
     test_heap();
     test_arena();
     test_arena_scopes();
+    test_buddy();
+    test_stack();
+    test_map();
+    test_numa();
     test_epoch();
     test_hazard();
     test_track_scope();
