@@ -130,22 +130,23 @@ static UM_NOINLINE void *new_nothrow_slow(size_t bytes, size_t align, const void
 NEW(new_plain, "w", UM_FAMILY_NEW)
 NEW(new_array, "a", UM_FAMILY_NEW_ARRAY)
 
-#define DELETE_FORM(symbol, id, parameters, fast, family, bytes, align)                                      \
+#define DELETE_FORM(symbol, id, parameters, fast, slow)                                                      \
     UM_EXPORT void id parameters __asm__(symbol);                                                            \
     UM_EXPORT void id parameters {                                                                           \
         if (um_unlikely(!fast))                                                                              \
-            um_front_free_as(p, family, bytes, align);                                                       \
+            slow;                                                                                            \
     }
 
 #define TWIN(name) __attribute__((alias(name), visibility("default")))
 #define DELETE(id, letters, family)                                                                          \
-    DELETE_FORM("_Zd" letters "Pv", id, (void *p), um_front_free_fast(p), family, UM_HARD_UNSAID, 0)         \
+    DELETE_FORM("_Zd" letters "Pv", id, (void *p), um_front_free_fast(p),                                    \
+                um_front_free_as(p, family, UM_HARD_UNSAID, 0))                                              \
     DELETE_FORM("_Zd" letters "Pvm", id##_sized, (void *p, size_t n), um_front_free_sized_fast(p, n),        \
-                family, n, 0)                                                                                \
+                um_front_free_sized_as(p, family, n, 0))                                                     \
     DELETE_FORM("_Zd" letters "PvSt11align_val_t", id##_aligned, (void *p, size_t a), um_front_free_fast(p), \
-                family, UM_HARD_UNSAID, a)                                                                   \
+                um_front_free_as(p, family, UM_HARD_UNSAID, a))                                              \
     DELETE_FORM("_Zd" letters "PvmSt11align_val_t", id##_sized_aligned, (void *p, size_t n, size_t a),       \
-                false, family, n, a)                                                                         \
+                false, um_front_free_sized_as(p, family, n, a))                                              \
     UM_EXPORT void id##_nothrow(void *) __asm__("_Zd" letters "PvRKSt9nothrow_t") TWIN("_Zd" letters "Pv");  \
     UM_EXPORT void id##_aligned_nothrow(void *, size_t) __asm__(                                             \
         "_Zd" letters "PvSt11align_val_tRKSt9nothrow_t") TWIN("_Zd" letters "PvSt11align_val_t");

@@ -27,6 +27,8 @@ UM_HIDDEN void um_front_free_claimed(void *p, size_t bytes, size_t align);
 /* What um_front_free_fast left to do. The caller promises the block's family, and its size (UM_HARD_UNSAID)
    and alignment (0) if it has something to say of them. */
 UM_HIDDEN void um_front_free_as(void *p, um_family family, size_t bytes, size_t align);
+/* The same where a size is said, whichever. */
+UM_HIDDEN void um_front_free_sized_as(void *p, um_family family, size_t bytes, size_t align);
 /* Usable bytes of the block that starts at p; aborts where there is none (`what` names the call). */
 UM_HIDDEN size_t um_front_usable(const void *p, const char *what);
 

@@ -62,3 +62,8 @@ void um_front_free_as(void *p, um_family family, size_t bytes, size_t align) {
     else
         um_front_free_rare(p, NULL);
 }
+
+void um_front_free_sized_as(void *p, um_family family, size_t bytes, size_t align) {
+    /* No block has that size, and it must not be taken for nothing said. */
+    um_front_free_as(p, family, um_min(bytes, UM_HARD_UNSAID - 1), align);
+}
