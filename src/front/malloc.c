@@ -131,15 +131,22 @@ static UM_COLD _Noreturn void foreign_pointer(const void *p, const char *what) {
 }
 
 static UM_COLD _Noreturn void bad_pointer(const void *p, const um_span *s, const char *what) {
-    switch (um_span_kind_of(s)) {
+    const um_span *around = um_space_around(s);
+    switch (around ? um_span_kind_of(around) : UM_SPAN_NONE) {
     case UM_SPAN_FREE:
     case UM_SPAN_FREE_TAIL:
     case UM_SPAN_CACHED:
-        um_fatal(p == um_span_start(s) ? "double free" : what, p, 0, "the memory is free");
+        /* Large blocks start at slots; the span may have merged with the one before. */
+        if (__builtin_strcmp(what, "invalid free") == 0 && p == um_span_start(s))
+            what = "double free";
+        /* fall through */
+    case UM_SPAN_HARD_FREED:
+        um_fatal(what, p, 0, "the memory is free");
     case UM_SPAN_SLAB:
-        um_fatal(what, p, s->block_bytes, "not the start of a block");
+        um_fatal(what, p, around->block_bytes, "not the start of a block");
     case UM_SPAN_LARGE:
-        um_fatal(what, p, s->bytes, "not the start of the block");
+    case UM_SPAN_HARD_LARGE:
+        um_fatal(what, p, around->bytes, "not the start of the block");
     case UM_SPAN_EXT:
         um_fatal(what, p, 0, "it belongs to an arena, a pool or the like");
     default:
@@ -400,7 +407,7 @@ UM_NOINLINE void um_front_free_claimed(void *p, size_t bytes, size_t align) {
 UM_EXPORT void free_sized(void *p, size_t bytes) {
     const um_span *s = um_span_of(p);
     if (um_unlikely(um_hard_level)) {
-        um_front_free_as(p, UM_FAMILY_MALLOC, bytes, 0);
+        um_front_free_sized_as(p, UM_FAMILY_MALLOC, bytes, 0);
         return;
     }
     if (um_unlikely(has_block(s, p) && um_front_usable(p, "invalid free") < bytes))
@@ -409,7 +416,7 @@ UM_EXPORT void free_sized(void *p, size_t bytes) {
 }
 
 UM_EXPORT void free_aligned_sized(void *p, size_t align, size_t bytes) {
-    um_front_free_as(p, UM_FAMILY_MALLOC, bytes, align);
+    um_front_free_sized_as(p, UM_FAMILY_MALLOC, bytes, align);
 }
 
 #define HIDDEN_TWIN(name) __attribute__((alias(#name), visibility("hidden")))

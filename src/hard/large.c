@@ -11,10 +11,9 @@
 #include "space/place.h"
 #include "space/space.h"
 
-#define BYTES_MAX  ((size_t)1 << 46)
-#define SCAN_SLOTS ((size_t)1 << 20) /* in a fault's explanation: 64 GiB */
-#define MAPPINGS   4u                /* that a block between guards costs, where its neighbours have none */
-#define QUEUE_MAX  256u
+#define BYTES_MAX ((size_t)1 << 46)
+#define MAPPINGS  4u /* that a block between guards costs, where its neighbours have none */
+#define QUEUE_MAX 256u
 
 um_lock um_hard_large_lock; /* rank: after the shards' */
 
@@ -341,12 +340,8 @@ um_hard_finding um_hard_large_check_locked(void) {
 }
 
 um_hard_finding um_hard_large_explain(const um_span *s, uintptr_t address) {
-    for (size_t i = 0; um_span_kind_of(s) == UM_SPAN_NONE; i++) {
-        if (i == SCAN_SLOTS || um_span_index(s) == 0)
-            return um_hard_fine();
-        s--;
-    }
-    if (address - (uintptr_t)um_span_start(s) >= span_bytes(s))
+    s = um_space_around(s);
+    if (!s)
         return um_hard_fine();
     if (um_span_kind_of(s) == UM_SPAN_HARD_FREED)
         return (um_hard_finding){"use after free", s->hard, s->bytes, NULL};

@@ -17,6 +17,7 @@
 #define GROW_SLOTS_MAX      ((size_t)1024) /* 64 MiB */
 #define FOREIGN_REGIONS_MAX 4096           /* 1 TiB that somebody else maps in one piece */
 #define SLOTS_MAX           ((size_t)1 << 28)
+#define AROUND_SLOTS        ((ptrdiff_t)1 << 20) /* 64 GiB */
 
 um_space um_spaces[UM_NODES_MAX];
 _Atomic(uint64_t) um_spaces_used;
@@ -661,6 +662,18 @@ void um_space_each(unsigned node, void (*f)(const um_span *s, void *ctx), void *
         i += none ? 1 : s->slots;
     }
     um_lock_drop(&sp->lock);
+}
+
+const um_span *um_space_around(const um_span *s) {
+    const um_span *first = s;
+    while (um_span_kind_of(first) == UM_SPAN_NONE) {
+        if (um_span_index(first) == 0 || s - first == AROUND_SLOTS)
+            return NULL;
+        first--;
+    }
+    if (um_span_kind_of(first) == UM_SPAN_FREE_TAIL && first != s) /* what follows was never opened */
+        return NULL;
+    return s - first < first->slots ? first : NULL;
 }
 
 void um_space_pause(void) {

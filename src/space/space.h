@@ -85,6 +85,9 @@ UM_HIDDEN void um_space_relieve(void);
 UM_HIDDEN unsigned um_space_node_of(const void *p);
 /* Calls f for each span, under the space's lock. */
 UM_HIDDEN void um_space_each(unsigned node, void (*f)(const um_span *s, void *ctx), void *ctx);
+/* The span in which the slot of this record lies, as far as can be told with nothing locked: for last words.
+   NULL: none that is shorter than 64 GiB. */
+UM_HIDDEN const um_span *um_space_around(const um_span *s);
 /* Between the two no span is taken or given back: whose kind is SLAB stays mapped. */
 UM_HIDDEN void um_space_pause(void);
 UM_HIDDEN void um_space_resume(void);

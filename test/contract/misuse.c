@@ -356,6 +356,11 @@ static void delete_small_as_large(void) {
     delete_as(100, 300 * CHECK_KIB);
 }
 
+/* The one size that could be taken for none said. */
+static void delete_minus_one(void) {
+    delete_as(100, SIZE_MAX);
+}
+
 static void delete_warm(void) {
     warm_up(64);
     delete_as(64, 80);
@@ -396,6 +401,32 @@ static void usable_freed(void) {
     tell(p);
     free(p);
     CHECK(malloc_usable_size(p) == 0, "it is free");
+    free(keep);
+}
+
+static void usable_freed_large(void) {
+    void *p = filled(4 * CHECK_MIB);
+    tell(p);
+    free(p);
+    CHECK(malloc_usable_size(p) == 0, "it is free");
+}
+
+/* The free span begins at the block before. */
+static void double_merged(void) {
+    char *p = filled(3 * CHECK_MIB), *q = filled(3 * CHECK_MIB), *keep = filled(3 * CHECK_MIB);
+    CHECK(q == p + 3 * CHECK_MIB, "fresh blocks are neighbours");
+    tell(q);
+    free(p);
+    free(q);
+    free(q);
+    free(keep);
+}
+
+static void interior_freed(void) {
+    char *p = filled(3 * CHECK_MIB), *keep = filled(3 * CHECK_MIB);
+    tell(p + CHECK_MIB + 4096);
+    free(p);
+    free(p + CHECK_MIB + 4096);
     free(keep);
 }
 
@@ -496,6 +527,7 @@ static const struct {
     CASE(delete_medium),
     CASE(delete_large),
     CASE(delete_small_as_large),
+    CASE(delete_minus_one),
     CASE(delete_warm),
     CASE(delete_array),
     CASE(delete_aligned),
@@ -503,6 +535,9 @@ static const struct {
     CASE(free_sized_more),
     CASE(free_sized_aligned),
     CASE(usable_freed),
+    CASE(usable_freed_large),
+    CASE(double_merged),
+    CASE(interior_freed),
     CASE(realloc_freed_warm),
     CASE(double_empty_slab),
     CASE(double_looked_at),

@@ -19,7 +19,7 @@ NOTHING = r"umalloc: invalid free: ADDRESS \((not allocated by umalloc|no block 
 INTERIOR = r"umalloc: invalid free: ADDRESS \(\d+-byte block, not the start of a block\)"
 MISMATCH = r"umalloc: mismatched sized free: ADDRESS \(%d-byte block, allocated with another size or alignment\)"
 UNCUT = r"umalloc: invalid free: ADDRESS \(\d+-byte block, never handed out\)"
-LARGE_INTERIOR = r"umalloc: invalid free: ADDRESS \((\d+-byte block, not the start of the block|no block starts here)\)"
+LARGE_INTERIOR = r"umalloc: invalid free: ADDRESS \(%d-byte block, not the start of the block\)"
 
 EXPECTED = {
     "double_16": DOUBLE,
@@ -43,7 +43,10 @@ EXPECTED = {
     "double_local_then_remote": ANY_DOUBLE,
     "double_remote_large": FREED,
     "realloc_freed": r"umalloc: invalid realloc: ADDRESS \(64-byte block, it is free\)",
-    "realloc_freed_large": FREED,
+    "realloc_freed_large": FREED.replace("double free", "invalid realloc"),
+    "usable_freed_large": FREED.replace("double free", "invalid malloc_usable_size"),
+    "double_merged": FREED,
+    "interior_freed": FREED.replace("double", "invalid"),
     "foreign_stack": FOREIGN,
     "foreign_static": FOREIGN,
     "foreign_constant": FOREIGN,
@@ -56,21 +59,22 @@ EXPECTED = {
     "foreign_never_given": NOTHING,
     "interior_small": INTERIOR,
     "interior_medium": INTERIOR,
-    "interior_large": LARGE_INTERIOR,
-    "interior_large_64k": LARGE_INTERIOR,
-    "interior_huge": LARGE_INTERIOR,
-    "interior_huge_realloc": LARGE_INTERIOR.replace("invalid free", "invalid realloc"),
+    "interior_large": LARGE_INTERIOR % (300 * 1024),
+    "interior_large_64k": LARGE_INTERIOR % (3 << 20),
+    "interior_huge": LARGE_INTERIOR % (64 << 20),
+    "interior_huge_realloc": (LARGE_INTERIOR % (64 << 20)).replace("invalid free", "invalid realloc"),
     "uncut_small": UNCUT,
     "uncut_medium": UNCUT,
     "double_handled": ANY_DOUBLE,
     "misaligned_1": INTERIOR,
     "misaligned_8": INTERIOR,
-    "misaligned_large": LARGE_INTERIOR,
+    "misaligned_large": LARGE_INTERIOR % (300 * 1024),
     "delete_less": MISMATCH % 112,
     "delete_more": MISMATCH % 112,
     "delete_medium": MISMATCH % 5120,
     "delete_large": MISMATCH % 102400,
     "delete_small_as_large": MISMATCH % 112,
+    "delete_minus_one": MISMATCH % 112,
     "delete_warm": MISMATCH % 64,
     "delete_array": MISMATCH % 400,
     "delete_aligned": MISMATCH % 128,
