@@ -90,6 +90,36 @@ bool um_placing_parse(const char *text, um_placing_spec *out) {
     return false;
 }
 
+static uint32_t common_divisor(uint32_t a, uint32_t b) {
+    while (b) {
+        uint32_t rest = a % b;
+        a = b;
+        b = rest;
+    }
+    return a;
+}
+
+/* Steps near the golden section spread the first few evenly, too; steps without a common divisor meet all. */
+um_placing_round um_placing_round_of(uint32_t turns) {
+    uint32_t stride = (uint32_t)((uint64_t)turns * 0x9E3779B9u >> 32) | 1;
+    while (common_divisor(turns, stride) != 1)
+        stride++;
+    return (um_placing_round){turns, stride};
+}
+
+/* The finalizer of MurmurHash3 (Austin Appleby, public domain): every bit of the input changes half of the
+ * output's. */
+static uint32_t mixed(uint32_t x) {
+    x = (x ^ x >> 16) * 0x85EBCA6Bu;
+    x = (x ^ x >> 13) * 0xC2B2AE35u;
+    return x ^ x >> 16;
+}
+
+uint32_t um_placing_turn(const um_placing_round *r, uint32_t k) {
+    uint64_t at = (uint64_t)(k % r->turns) * r->stride + mixed(k / r->turns + 1) % r->turns;
+    return (uint32_t)(at % r->turns);
+}
+
 const char *um_placing_name(um_placing policy) {
     unsigned i = 0;
     while (i + 1 < UM_COUNT(forms) && forms[i].policy != policy)

@@ -71,3 +71,41 @@ Test(numa, anything_else_changes_nothing) {
         cr_expect(spec.policy == UM_PLACING_PREFER && spec.weight[9] == 9, "%s", bad[i]);
     }
 }
+
+Test(numa, each_place_of_a_round_comes_once) {
+    static const uint32_t sizes[] = {1, 2, 3, 4, 5, 8, 300, 64 * 255};
+    for (size_t i = 0; i < UM_COUNT(sizes); i++) {
+        um_placing_round r = um_placing_round_of(sizes[i]);
+        static uint8_t seen[64 * 255];
+        for (uint32_t k = 0; k < 3 * sizes[i]; k++) {
+            uint32_t at = um_placing_turn(&r, k);
+            cr_assert_lt(at, sizes[i]);
+            cr_assert_eq(seen[at]++, k / sizes[i], "turn %u of %u", k, sizes[i]);
+        }
+        memset(seen, 0, sizeof seen);
+    }
+}
+
+/* Every n-th piece is a large one, say: its shares are right too. */
+Test(numa, no_pattern_keeps_step) {
+    enum { LARGE = 4000 };
+    for (uint32_t turns = 2; turns <= 8; turns++)
+        for (uint32_t every = 1; every <= 64; every++) {
+            um_placing_round r = um_placing_round_of(turns);
+            unsigned got[8] = {0};
+            for (uint32_t i = 0; i < LARGE; i++)
+                got[um_placing_turn(&r, i * every)]++;
+            for (uint32_t at = 0; at < turns; at++)
+                cr_expect(got[at] * turns > LARGE * 3 / 4 && got[at] * turns < LARGE * 5 / 4,
+                          "every %u, %u of %u: %u of %u", every, at, turns, got[at], LARGE);
+        }
+}
+
+/* Of a long round the first few turns are spread as the weights are: 50 of 300 places, 100 at the front. */
+Test(numa, a_long_round_begins_as_it_goes_on) {
+    um_placing_round r = um_placing_round_of(300);
+    unsigned front = 0;
+    for (uint32_t k = 0; k < 50; k++)
+        front += um_placing_turn(&r, k) < 100;
+    cr_expect(front >= 14 && front <= 20, "%u", front);
+}
