@@ -25,7 +25,7 @@ struct um_numa_policy {
     bool named;
     um_node_set nodes;           /* where memory is to come from */
     _Atomic(uint32_t) turn;      /* relaxed: any two threads may have turns in any order */
-    uint32_t round;              /* turns until it begins anew; 0: no turns */
+    um_placing_round round;      /* turns until it begins anew; 0: no turns */
     uint8_t weight[UM_NODE_IDS]; /* turns of each node in a round */
 };
 
@@ -111,12 +111,14 @@ static void unnamed_nodes(um_numa_policy *p, const um_topology *t) {
 }
 
 static void make_turns(um_numa_policy *p, const um_placing_spec *asked) {
+    uint32_t sum = 0;
     if (p->kind != UM_PLACING_ROUND_ROBIN && !(p->kind == UM_PLACING_WEIGHTED && p->named))
         return;
     for (um_node_set_each(id, &p->nodes)) {
         p->weight[id] = asked->weight[id] ? asked->weight[id] : 1;
-        p->round += p->weight[id];
+        sum += p->weight[id];
     }
+    p->round = um_placing_round_of(sum);
 }
 
 /* An errno value where it cannot be had. */
@@ -234,10 +236,12 @@ static char *take_spread(const um_numa_policy *policy, int mode, size_t align, s
 static char *take_strictly(unsigned node, size_t align, size_t bytes) {
     um_node_set one = um_node_set_of(node);
     char *p = take_on(node, align, bytes);
-    if (!p || topology()->count == 1 || um_place_fill_on(&one, (uintptr_t)p, um_room_bytes(p)) ||
-        um_place_fill_on(&one, (uintptr_t)p, um_room_bytes(p)))
+    const um_node_set *want = topology()->count == 1 ? NULL : &one; /* there is no other */
+    bool keep = um_space_setting.rigid;
+    if (!p || um_place_fill_on(want, (uintptr_t)p, um_room_bytes(p), keep) ||
+        um_place_fill_on(want, (uintptr_t)p, um_room_bytes(p), keep))
         return p;
-    um_room_give(p, 0);
+    um_room_give(p, keep ? um_room_bytes(p) : 0);
     errno = ENOMEM;
     return NULL;
 }
@@ -253,7 +257,7 @@ static unsigned nearest(const um_node_set *nodes, unsigned k) {
 }
 
 static unsigned whose_turn(um_numa_policy *p) {
-    uint32_t turn = atomic_fetch_add_explicit(&p->turn, 1, memory_order_relaxed) % p->round;
+    uint32_t turn = um_placing_turn(&p->round, atomic_fetch_add_explicit(&p->turn, 1, memory_order_relaxed));
     unsigned id = um_node_set_first(&p->nodes);
     for (; turn >= p->weight[id]; id = um_node_set_next(&p->nodes, id + 1))
         turn -= p->weight[id];
@@ -279,7 +283,7 @@ static char *take(um_numa_policy *p, size_t align, size_t bytes) {
     case UM_PLACING_INTERLEAVE:
         return take_spread(p, UM_POLICY_INTERLEAVE, align, bytes);
     default:
-        if (p->round)
+        if (p->round.turns)
             return take_on(whose_turn(p), align, bytes);
         if (p->kind == UM_PLACING_WEIGHTED)
             return take_spread(p, UM_POLICY_WEIGHTED_INTERLEAVE, align, bytes);

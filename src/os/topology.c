@@ -93,27 +93,35 @@ static const char *node_path(um_text *t, unsigned id, const char *name) {
     return path_end(t);
 }
 
+/* The figure behind `name`, which must come after those asked for before. */
+static bool read_kib(um_file *f, const char *name, uint64_t *bytes) {
+    *bytes = 0;
+    if (!um_file_find(f, ' ', name))
+        return false;
+    um_file_skip_blanks(f);
+    if (!um_file_number(f, 10, bytes) || *bytes > UINT64_MAX / UM_KIB)
+        return false;
+    *bytes *= UM_KIB;
+    return true;
+}
+
 int um_topology_memory(unsigned id, um_node_memory *out) {
     um_text t;
     um_file f;
     const char *path = node_path(&t, id, "meminfo");
     int err = path ? um_file_open(&f, path) : ENAMETOOLONG;
-    uint64_t total = 0, unused = 0;
-    *out = (um_node_memory){0, 0};
+    uint64_t total, unused, active = 0, inactive = 0;
+    *out = (um_node_memory){0, 0, 0};
     if (err)
         return err;
-    err = EINVAL;
-    if (um_file_find(&f, ' ', "MemTotal:")) {
-        um_file_skip_blanks(&f);
-        if (um_file_number(&f, 10, &total) && um_file_find(&f, ' ', "MemFree:")) {
-            um_file_skip_blanks(&f);
-            if (um_file_number(&f, 10, &unused) && total <= UINT64_MAX / UM_KIB && unused <= total)
-                err = 0;
-        }
-    }
+    if (!read_kib(&f, "MemTotal:", &total) || !read_kib(&f, "MemFree:", &unused) || unused > total)
+        err = EINVAL;
+    else if (read_kib(&f, "Active(file):", &active)) /* else it has none that we know of */
+        (void)read_kib(&f, "Inactive(file):", &inactive);
     um_file_close(&f);
     if (!err)
-        *out = (um_node_memory){total * UM_KIB, unused * UM_KIB};
+        *out =
+            (um_node_memory){total, unused, um_min(total, um_min(total, active) + um_min(total, inactive))};
     return err;
 }
 

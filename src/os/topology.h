@@ -83,6 +83,7 @@ UM_INLINE bool um_topology_memory_only(const um_topology *t, unsigned dense) {
 
 typedef struct um_node_memory {
     uint64_t total_bytes, free_bytes;
+    uint64_t cached_bytes; /* of files, and what the kernel may take like them (MADV_FREE) */
 } um_node_memory;
 /* What node `id` has, read from sysfs at each call. 0 or an errno value. */
 UM_HIDDEN int um_topology_memory(unsigned id, um_node_memory *out);

@@ -3,30 +3,41 @@
    but the interleaving ones say "preferred": a full node makes the kernel take the next by distance, which is
    what `local` and `prefer` want. The strict ones must not end in the OOM killer, as MPOL_BIND does when a
    node is full at the time of a page fault: they take a span only after all its pages are there and were
-   looked at (um_place_fill), and give it back otherwise.
+   looked at (um_place_fill), and give it back otherwise. The kernel takes a page from elsewhere rather than
+   one that it would have to reclaim; such a page is sent home (move_pages), which reclaims there and never
+   kills.
+
+   Where no node has anything left, and where a control group is at its limit, there is no elsewhere: the
+   kernel would kill in the middle of malloc. So before pages are touched there is a look at what is
+   available. A look reads files; it is good for a part of what it found.
 
    Distances are read only where they matter: a processor whose node has no memory, and `bind` to several
    nodes. */
 #include "space/place.h"
 #include "conf/counters.h"
 #include "conf/options.h"
+#include "os/available.h"
 #include "os/numa.h"
 #include "os/os.h"
 #include "os/topology.h"
 
 #include <errno.h>
 
-#define FILL_BYTES (4 * UM_MIB) /* what a full node costs the others for a moment */
-#define FILL_PAGES 256u
-#define MODE_SHOWN 80u
+#define FILL_BYTES  (4 * UM_MIB) /* what a full node costs the others for a moment */
+#define FILL_PAGES  256u
+#define MODE_SHOWN  80u
+#define CREDIT_PART 8u
+#define CREDIT_MAX  (64 * UM_MIB)
 
 um_placement um_place = {.count = 1, .policy = UM_PLACING_NONE};
 
 /* Place of a kernel id plus one; 0: not looked up yet. Relaxed: everybody finds the same. */
 static _Atomic(uint8_t) place_of[UM_NODE_IDS];
 static uint8_t weight[UM_NODES_MAX]; /* const after init */
-static uint32_t turns_of_a_round;    /* their sum; const after init */
+static um_placing_round turns;       /* of their sum; const after init */
 static int mode;                     /* const after init */
+static _Atomic(uint64_t) credit;     /* bytes that may be touched without another look. Relaxed: a hint */
+static _Atomic(uint64_t) filling;    /* bytes that threads are about to touch. Relaxed: a hint */
 
 static void say_nodes(um_text *t, const um_node_set *set) {
     bool any = false;
@@ -90,12 +101,18 @@ static void make_places(const um_node_set *set) {
 }
 
 static void make_turns(const um_placing_spec *asked) {
+    uint32_t sum = 0;
     um_place.turns = true;
     for (unsigned i = 0; i < um_place.count; i++) {
         uint8_t w = asked->weight[um_place.id[i]];
         weight[i] = w ? w : 1;
-        turns_of_a_round += weight[i];
+        sum += weight[i];
     }
+    turns = um_placing_round_of(sum);
+}
+
+static bool is_strict(um_placing policy) {
+    return policy == UM_PLACING_LOCAL_STRICT || policy == UM_PLACING_BIND;
 }
 
 /* `set` has two nodes or more. */
@@ -108,7 +125,7 @@ static void settle(um_placing policy, const um_placing_spec *asked, um_node_set 
     um_place.policy = policy;
     um_place.nodes = *set;
     um_place.homing = policy <= UM_PLACING_PREFER;
-    um_place.strict = policy == UM_PLACING_LOCAL_STRICT || policy == UM_PLACING_BIND;
+    um_place.strict = is_strict(policy);
     um_place.restricted = policy == UM_PLACING_BIND;
     mode = policy == UM_PLACING_INTERLEAVE                            ? UM_POLICY_INTERLEAVE
            : whole                                                    ? UM_POLICY_WEIGHTED_INTERLEAVE
@@ -137,6 +154,8 @@ unsigned um_place_init(const um_placing_spec *asked, bool chosen, um_text *compl
             set = allowed;
         }
     }
+    if (um_node_set_count(&allowed) == 1)
+        um_place.strict = um_place.sole = is_strict(policy);
     if (um_node_set_count(&allowed) == 1 || (!chosen && inherited_policy()))
         return bad;
     settle(policy, asked, &set);
@@ -164,7 +183,7 @@ unsigned um_place_of(unsigned id) {
 }
 
 unsigned um_place_next(uint32_t *turn) {
-    uint32_t t = (*turn)++ % turns_of_a_round;
+    uint32_t t = um_placing_turn(&turns, (*turn)++);
     unsigned i = 0;
     while (t >= weight[i])
         t -= weight[i++];
@@ -243,6 +262,43 @@ int um_place_try(void) {
     return err;
 }
 
+/* What can be touched, on whatever nodes we may use and within our control groups, beside what others are
+   about to. */
+static uint64_t room(void) {
+    uint64_t others = atomic_load_explicit(&filling, memory_order_relaxed), available; /* hint */
+    um_node_set allowed;
+    allowed_nodes(&allowed);
+    available = um_os_available(&allowed);
+    return available - um_min(available, others);
+}
+
+static bool may_touch(size_t bytes) {
+    uint64_t left = atomic_load_explicit(&credit, memory_order_relaxed), there; /* hints, all */
+    while (left >= bytes)
+        if (atomic_compare_exchange_weak_explicit(&credit, &left, left - bytes, memory_order_relaxed,
+                                                  memory_order_relaxed))
+            return true;
+    there = room();
+    if (there < bytes)
+        return false;
+    atomic_store_explicit(&credit, um_min((there - bytes) / CREDIT_PART, CREDIT_MAX), memory_order_relaxed);
+    return true;
+}
+
+/* Touches a step's pages, unless that would end in the OOM killer. */
+static bool touch(uintptr_t at, size_t bytes) {
+    int err;
+    if (!may_touch(bytes))
+        return false;
+    (void)atomic_fetch_add_explicit(&filling, bytes, memory_order_relaxed); /* hint */
+    err = um_os_populate(at, bytes);
+    if (err == EINVAL) /* before Linux 5.14 */
+        for (size_t i = 0; i < bytes; i += um_os_page_bytes)
+            *(volatile char *)(at + i) = 0;
+    (void)atomic_fetch_sub_explicit(&filling, bytes, memory_order_relaxed); /* hint */
+    return !err || err == EINVAL;
+}
+
 /* False: a page is elsewhere. What the kernel will not tell counts as right: the report says so. */
 static bool look_at(const um_node_set *want, uintptr_t at, size_t bytes) {
     int nodes[FILL_PAGES];
@@ -262,19 +318,34 @@ static bool look_at(const um_node_set *want, uintptr_t at, size_t bytes) {
     return true;
 }
 
-bool um_place_fill_on(const um_node_set *want, uintptr_t at, size_t bytes) {
+/* Sends pages to a node that has room for them once the kernel reclaims there. */
+static bool send_home(const um_node_set *want, uintptr_t at, size_t bytes) {
+    um_os_moved moved;
+    for (um_node_set_each(id, want)) {
+        uint64_t room = um_os_available_on(id);
+        if (room != UINT64_MAX && room >= bytes &&
+            um_os_move_pages(at, bytes / um_os_page_bytes, id, &moved) == 0)
+            return look_at(want, at, bytes);
+    }
+    return false;
+}
+
+bool um_place_fill_on(const um_node_set *want, uintptr_t at, size_t bytes, bool keep) {
+    if (bytes > FILL_BYTES && bytes > room()) /* not to be found out step by step */
+        return false;
     for (size_t done = 0, n; done < bytes; done += n) {
-        int err;
+        uintptr_t step = at + done;
+        bool touched, right;
         n = um_min(FILL_BYTES, bytes - done);
-        err = um_os_populate(at + done, n);
-        if (err == EINVAL) /* before Linux 5.14 */
-            for (size_t i = 0; i < n; i += um_os_page_bytes)
-                *(volatile char *)(at + done + i) = 0;
-        if ((err && err != EINVAL) || !look_at(want, at + done, n)) {
+        touched = touch(step, n);
+        right = touched && (!want || look_at(want, step, n) || send_home(want, step, n));
+        if (right)
+            continue;
+        if (!keep)
             (void)um_os_purge(at, done + n); /* zero either way */
+        if (touched)
             UM_COUNT_ADD(numa_remote_spans, 1);
-            return false;
-        }
+        return false;
     }
     return true;
 }
@@ -283,5 +354,8 @@ bool um_place_fill(unsigned place, uintptr_t at, size_t bytes) {
     um_node_set one = um_node_set_of(um_place.id[place]);
     if (atomic_load_explicit(&um_place.first_touch, memory_order_relaxed)) /* nobody was told of the nodes */
         return true;
-    return um_place_fill_on(um_place.restricted ? &um_place.nodes : &one, at, bytes);
+    return um_place_fill_on(um_place.sole         ? NULL
+                            : um_place.restricted ? &um_place.nodes
+                                                  : &one,
+                            at, bytes, false);
 }

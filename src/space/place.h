@@ -13,7 +13,8 @@ typedef struct um_placement {
     um_placing policy; /* in force; NONE where there is one node */
     bool homing;       /* threads draw from their node's place, and move with it */
     bool turns;        /* spans come from the places in turn */
-    bool strict;       /* a span's pages are checked before it is handed out */
+    bool strict;       /* a span's pages are there, and were checked, before it is handed out */
+    bool sole;         /* strict, and no other node is allowed: nothing to check but that there is memory */
     bool restricted;   /* strict, to a set of several nodes: one that is full is followed by the next */
     /* The kernel takes no policy: pages go where they are touched first. Relaxed: a late look costs a call.
      */
@@ -49,10 +50,11 @@ UM_HIDDEN unsigned um_place_choice(unsigned place, unsigned k);
 /* Tells the kernel where the pages of fresh memory of the place belong. */
 UM_HIDDEN void um_place_bind(unsigned place, uintptr_t at, size_t bytes);
 /* Touches all pages, which read as zero, and looks where they are. False: not all are where the policy wants
-   them; then none is kept. True where the kernel takes no policy. */
+   them, or the kernel would have to kill for them; then none is kept. True where the kernel takes no policy.
+ */
 UM_HIDDEN bool um_place_fill(unsigned place, uintptr_t at, size_t bytes);
-/* The same, for pages that are to be on some of these nodes (kernel ids), whatever the kernel was told. On
-   memory in use: what it holds stays, and is lost on false. */
-UM_HIDDEN bool um_place_fill_on(const um_node_set *want, uintptr_t at, size_t bytes);
+/* The same, for pages that are to be on some of these nodes (kernel ids; NULL: on any), whatever the kernel
+   was told. On memory in use: what it holds stays, and is lost on false, unless it is to be kept. */
+UM_HIDDEN bool um_place_fill_on(const um_node_set *want, uintptr_t at, size_t bytes, bool keep);
 
 #endif

@@ -414,7 +414,8 @@ static um_span *alloc_once(um_space *sp, size_t slots, size_t align, bool *zeroe
     if (s) {
         now_active_locked(sp, 0, slots);
         note_miss_locked(sp, s);
-        fill = um_fresh_wanted_locked(sp, s);
+        fill = !um_place.strict &&
+               um_fresh_wanted_locked(sp, s); /* strict: filled by alloc_from, after a look */
         behind = um_huge_behind_locked(sp, s);
         crowded = um_space_crowded_locked(sp);
     }

@@ -410,8 +410,82 @@ static void wander(void) {
     CHECK(check_vmas() < VMAS_MAX, "%zu mappings", check_vmas());
 }
 
+/* Takes memory until there is no more, as much as there was, more or less; what is given back serves again.
+ */
+static void fill_and_give(size_t bytes, size_t available) {
+    size_t count = 0;
+    for (int round = 0; round < 2; round++) {
+        hoard *h = exhaust(bytes, SIZE_MAX);
+        count = h->count;
+        CHECK(count * bytes >= available / 10 * 6, "%zu MiB in blocks of %zu, where %zu were available",
+              count * bytes / MIB, bytes, available / MIB);
+        give_all(h);
+        malloc_trim(0);
+    }
+}
+
+static size_t free_bytes(uint64_t nodes) {
+    long long sum = 0, one;
+    for (int n = 0; n < NODES_MAX; n++)
+        if (nodes & bit(n) && numa_node_size64(n, &one) > 0)
+            sum += one;
+    return (size_t)sum;
+}
+
+/* No node has anything left: the kernel would have to kill. */
+static void full_machine(void) {
+    size_t available = free_bytes(w->allowed);
+    fill_and_give(20000, available);
+    fill_and_give(MIB, available);
+    fill_and_give(10 * MIB, available);
+}
+
+static void *fill_node(void *arg) {
+    hoard *h = arg;
+    go_to(h->where);
+    for (void *p; (p = malloc(30000)); h->count++)
+        h->blocks[h->count] = block_touch((block){p, 30000});
+    CHECK(errno == ENOMEM, "errno is %d", errno);
+    return NULL;
+}
+
+static void full_machine_by_threads(void) {
+    pthread_t threads[NODES_MAX];
+    for (size_t i = 0; i < w->count; i++) {
+        hoards[i] = books(sizeof(hoard));
+        hoards[i]->where = &w->places[i];
+        CHECK(pthread_create(&threads[i], NULL, fill_node, hoards[i]) == 0, "a thread");
+    }
+    for (size_t i = 0; i < w->count; i++)
+        pthread_join(threads[i], NULL);
+}
+
+static void full_node(void) {
+    fill_and_give(20000, free_bytes(bit(w->a)));
+    fill_and_give(MIB, free_bytes(bit(w->a)));
+}
+
+#define GROUP_BYTES (64 * MIB)
+
+static void full_group(void) {
+    CHECK(malloc(2 * GROUP_BYTES) == NULL && errno == ENOMEM, "more than the group may have");
+    fill_and_give(20000, GROUP_BYTES);
+    fill_and_give(MIB, GROUP_BYTES);
+}
+
+/* Most of the node is memory that the kernel may take back: it is as good as free. */
+static void reclaimable(void) {
+    size_t bytes = free_bytes(bit(w->a)) / 8 * 7, available = free_bytes(bit(w->a));
+    unsigned long node = bit(w->a);
+    char *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CHECK(p != MAP_FAILED && mbind(p, bytes, MPOL_BIND, &node, sizeof node * 8 + 1, 0) == 0, "memory there");
+    memset(p, 1, bytes);
+    CHECK(madvise(p, bytes, MADV_FREE) == 0, "MADV_FREE");
+    fill_and_give(MIB, available);
+}
+
 /* cgroup v2: this process goes to a group of its own, whose nodes can be set. */
-#define GROUPS "/tmp/groups"
+#define GROUPS "/sys/fs/cgroup"
 
 static void put(const char *file, const char *text) {
     int fd = open(file, O_WRONLY | O_CLOEXEC);
@@ -422,9 +496,10 @@ static void put(const char *file, const char *text) {
 static void own_group(void) {
     mkdir(GROUPS, 0755);
     CHECK(mount("none", GROUPS, "cgroup2", 0, NULL) == 0 || errno == EBUSY, "the groups");
-    put(GROUPS "/cgroup.subtree_control", "+cpuset");
-    mkdir(GROUPS "/own", 0755); /* it may be there, with the settings of a case that failed */
+    put(GROUPS "/cgroup.subtree_control", "+cpuset +memory");
+    mkdir(GROUPS "/own", 0755); /* it may be there, with the settings of another case */
     put(GROUPS "/own/cpuset.mems", "\n");
+    put(GROUPS "/own/memory.max", "max");
     put(GROUPS "/own/cgroup.procs", "0");
 }
 
@@ -484,12 +559,14 @@ enum { NOTHING, ALL, ALL_BUT_QUERY };
 typedef struct test_case {
     const char *name, *policy; /* NULL: not set */
     void (*body)(void);
-    size_t nodes;          /* that it needs at least */
-    bool lean;             /* or the lean one */
-    bool strict;           /* UMALLOC_NUMA_STRICT */
-    int refused, error;    /* which calls, and with what errno */
-    int inherited;         /* policy of the process, for node A */
-    const char *complaint; /* what stderr must have */
+    size_t nodes;           /* that it needs at least */
+    bool lean;              /* or the lean one */
+    bool strict;            /* UMALLOC_NUMA_STRICT */
+    bool tight;             /* little memory is left on each node */
+    bool confined, bounded; /* to a group with node A alone; or with GROUP_BYTES */
+    int refused, error;     /* which calls, and with what errno */
+    int inherited;          /* policy of the process, for node A */
+    const char *complaint;  /* what stderr must have */
     int status;
 } test_case;
 
@@ -512,6 +589,14 @@ static const test_case cases[] = {
     {"threads wander, round-robin", "round-robin", wander, .nodes = 2},
     {"cpuset changes", "local", cpuset_changes, .nodes = 4},
     {"cpuset leaves none", "bind:$A", cpuset_leaves_none, .nodes = 4},
+    {"full machine, bind to all", "bind:0-3", full_machine, .nodes = 4, .tight = true},
+    {"full machine, local-strict", "local-strict", full_machine_by_threads, .nodes = 4, .tight = true},
+    {"full node of a cpuset, bind", "bind:$A", full_node, .nodes = 4, .tight = true, .confined = true},
+    {"full node of a cpuset, local-strict", "local-strict", full_node, .nodes = 4, .tight = true,
+     .confined = true},
+    {"full group, bind", "bind:$A", full_group, .nodes = 4, .bounded = true},
+    {"full group, local-strict", "local-strict", full_group, .nodes = 4, .bounded = true},
+    {"reclaimable memory, bind", "bind:$A", reclaimable, .nodes = 4, .tight = true},
     {"inherited bind", NULL, all_on_a, .nodes = 2, .inherited = MPOL_BIND},
     {"unknown node", "bind:63", local, .nodes = 2, .complaint = "UMALLOC_NUMA=\"bind:63\""},
     {"unknown node, strict", "bind:63", local, .nodes = 2, .strict = true, .complaint = "bind:63",
@@ -594,6 +679,16 @@ static void start(const test_case *t, int world_fd, int err_fd) {
     int fd = open("/proc/self/oom_score_adj", O_WRONLY);
     CHECK(fd >= 0 && write(fd, "1000", 4) == 4, "oom_score_adj");
     close(fd);
+    if (t->confined || t->bounded)
+        own_group();
+    if (t->confined) {
+        snprintf(number[0], sizeof number[0], "%d", w->a);
+        put(GROUPS "/own/cpuset.mems", number[0]);
+    }
+    if (t->bounded) {
+        snprintf(number[0], sizeof number[0], "%zu", GROUP_BYTES);
+        put(GROUPS "/own/memory.max", number[0]);
+    }
     if (t->policy)
         set_policy(t->policy);
     if (t->strict)
@@ -617,13 +712,34 @@ static const char *written(int fd) {
     return text;
 }
 
+/* The kernel's own pools of huge pages take memory away faster than anybody can touch it. */
+#define TIGHT_BYTES (96 * MIB)
+
+static void leave_little(bool little) {
+    for (int n = 0; n < NODES_MAX; n++) {
+        char file[128], text[32];
+        size_t unused = w->allowed & bit(n) ? free_bytes(bit(n)) : 0;
+        size_t pages = little && unused > TIGHT_BYTES ? (unused - TIGHT_BYTES) / (2 * MIB) : 0;
+        if (!unused)
+            continue;
+        snprintf(file, sizeof file, "/sys/devices/system/node/node%d/hugepages/hugepages-2048kB/nr_hugepages",
+                 n);
+        snprintf(text, sizeof text, "%zu", pages);
+        put(file, text);
+    }
+}
+
 /* Whether it went as it should. */
 static bool run(const test_case *t, int world_fd) {
     int err_fd = memfd_create("stderr", 0), status = 0;
+    if (t->tight)
+        leave_little(true);
     pid_t child = fork();
     if (child == 0)
         start(t, world_fd, err_fd);
     CHECK(child > 0 && waitpid(child, &status, 0) == child, "a process");
+    if (t->tight)
+        leave_little(false);
     const char *text = written(err_fd);
     close(err_fd);
     if (status == t->status << 8 && (t->complaint ? strstr(text, t->complaint) != NULL : !*text)) {

@@ -1,56 +1,12 @@
-/* The limit of the control groups, read from a tree of files made here: opening a path opens it below the
- * tree. */
+/* The limit of the control groups and what is left of it, read from a tree of files made here. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
-#include "os/os.h"
+#include "os/available.h"
 
-#include <criterion/criterion.h>
-#include <ftw.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
+#include "tree.h"
 
-static char root[] = "/tmp/umalloc-cgroup-XXXXXX";
-
-int __real_um_os_open(const char *path);
-int __wrap_um_os_open(const char *path);
-int __wrap_um_os_open(const char *path) {
-    char below[2048];
-    snprintf(below, sizeof below, "%s%s", root, path);
-    return __real_um_os_open(below);
-}
-
-static void put(const char *path, const char *text) {
-    char below[2048];
-    FILE *f;
-    snprintf(below, sizeof below, "%s%s", root, path);
-    for (char *slash = strchr(below + sizeof root, '/'); slash; slash = strchr(slash + 1, '/')) {
-        *slash = 0;
-        (void)mkdir(below, 0700); /* may be there */
-        *slash = '/';
-    }
-    f = fopen(below, "w");
-    cr_assert(f, "%s", below);
-    fputs(text, f);
-    fclose(f);
-}
-
-static void begin(void) {
-    cr_assert(mkdtemp(root));
-}
-
-static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *at) {
-    (void)st, (void)kind, (void)at;
-    return remove(path);
-}
-
-static void end(void) {
-    (void)nftw(root, remove_one, 8, FTW_DEPTH | FTW_PHYS);
-}
-
-TestSuite(cgroup, .init = begin, .fini = end);
+TestSuite(cgroup, .init = tree_begin, .fini = tree_end);
 
 Test(cgroup, none_without_files) {
     cr_expect_eq(um_os_memory_limit(), 0);
@@ -103,4 +59,52 @@ Test(cgroup, nonsense_sets_no_limit) {
     put("/sys/fs/cgroup/memory.max", "-5\n");
     put("/sys/fs/cgroup/a/memory.max", "99999999999999999999999999\n");
     cr_expect_eq(um_os_memory_limit(), 0);
+}
+
+enum { MIB = 1 << 20 };
+
+static void put_mib(const char *path, uint64_t mib) {
+    char text[32];
+    snprintf(text, sizeof text, "%llu\n", (unsigned long long)mib * MIB);
+    put(path, text);
+}
+
+/* Of a limit a 64th is left alone, at least 2 MiB. */
+Test(cgroup, what_is_left_is_the_limit_less_what_cannot_be_reclaimed) {
+    cr_expect_eq(um_os_memory_left(), UINT64_MAX);
+    put("/proc/self/cgroup", "0::/a/b\n");
+    put("/sys/fs/cgroup/a/memory.max", "max\n");
+    put_mib("/sys/fs/cgroup/a/memory.current", 500);
+    cr_expect_eq(um_os_memory_left(), UINT64_MAX);
+    put_mib("/sys/fs/cgroup/a/b/memory.max", 64);
+    cr_expect_eq(um_os_memory_left(), 64 * MIB, "the usage is not told");
+    put_mib("/sys/fs/cgroup/a/b/memory.current", 40);
+    cr_expect_eq(um_os_memory_left(), 22 * MIB);
+    put("/sys/fs/cgroup/a/b/memory.stat",
+        "anon 20971520\nfile 10485760\ninactive_anon 7\nactive_anon 8\ninactive_file 8388608\nactive_file "
+        "2097152\n");
+    cr_expect_eq(um_os_memory_left(), 32 * MIB);
+    put_mib("/sys/fs/cgroup/a/b/memory.current", 80);
+    cr_expect_eq(um_os_memory_left(), 0);
+}
+
+Test(cgroup, the_group_with_the_least_left_counts) {
+    put("/proc/self/cgroup", "0::/a/b\n");
+    put_mib("/sys/fs/cgroup/a/b/memory.max", 640);
+    put_mib("/sys/fs/cgroup/a/b/memory.current", 30);
+    put_mib("/sys/fs/cgroup/a/memory.max", 1280);
+    put_mib("/sys/fs/cgroup/a/memory.current", 1160);
+    cr_expect_eq(um_os_memory_left(), 100 * MIB);
+    put_mib("/sys/fs/cgroup/a/b/memory.current", 580);
+    cr_expect_eq(um_os_memory_left(), 50 * MIB);
+}
+
+Test(cgroup, what_is_left_in_version_1) {
+    put("/proc/self/cgroup", "4:cpu,memory:/job\n");
+    put_mib("/sys/fs/cgroup/memory/job/memory.limit_in_bytes", 64);
+    put_mib("/sys/fs/cgroup/memory/job/memory.usage_in_bytes", 50);
+    put("/sys/fs/cgroup/memory/job/memory.stat",
+        "cache 9\ninactive_file 1048576\nactive_file 1048576\ntotal_cache 9\ntotal_inactive_file "
+        "4194304\ntotal_active_file 2097152\n");
+    cr_expect_eq(um_os_memory_left(), 18 * MIB);
 }

@@ -346,8 +346,10 @@ Test(topology, memory_of_a_node) {
     um_topology_sysfs = root;
     put_node(2, "meminfo",
              "Node 2 MemTotal:       24684084 kB\nNode 2 MemFree:        21147868 kB\n"
-             "Node 2 MemUsed:         3536216 kB\n");
+             "Node 2 MemUsed:         3536216 kB\nNode 2 Active:  9 kB\nNode 2 Active(file):  1000 kB\n"
+             "Node 2 Inactive(file):  24 kB\n");
     cr_expect_eq(um_topology_memory(2, &m), 0);
+    cr_expect_eq(m.cached_bytes, 1024 * 1024);
     cr_expect_eq(m.total_bytes, 24684084ull * 1024);
     cr_expect_eq(m.free_bytes, 21147868ull * 1024);
     cr_expect_eq(um_topology_memory(3, &m), ENOENT);

@@ -64,6 +64,30 @@ int __wrap_um_os_page_nodes(uintptr_t at, size_t pages, int *node_of) {
     return 0;
 }
 
+static uint64_t available = UINT64_MAX, available_there = UINT64_MAX;
+static unsigned looks, sent_to = UM_NODE_IDS;
+
+uint64_t __wrap_um_os_available(const um_node_set *nodes);
+uint64_t __wrap_um_os_available(const um_node_set *nodes) {
+    cr_expect_eq(um_node_set_count(nodes), um_node_set_count(&allowed), "wherever the kernel might look");
+    looks++;
+    return available;
+}
+
+uint64_t __wrap_um_os_available_on(unsigned id);
+uint64_t __wrap_um_os_available_on(unsigned id) {
+    (void)id;
+    return available_there;
+}
+
+int __wrap_um_os_move_pages(uintptr_t at, size_t pages, unsigned node, um_os_moved *moved);
+int __wrap_um_os_move_pages(uintptr_t at, size_t pages, unsigned node, um_os_moved *moved) {
+    (void)at;
+    *moved = (um_os_moved){pages, 0};
+    sent_to = node;
+    return 0;
+}
+
 static memory_text out;
 
 /* Nodes 0, 2, 5 and 7, of which 7 has no cpu, or what the test says. */
@@ -179,7 +203,7 @@ Test(place, bind_goes_on_with_the_others) {
 
 Test(place, turns_by_weight) {
     unsigned got[4] = {0};
-    uint32_t turn = 11;
+    uint32_t turn = 12;
     (void)init("weighted:0=3,5=1", true);
     cr_expect(um_place.turns && !um_place.homing);
     for (unsigned i = 0; i < 40; i++)
@@ -259,4 +283,67 @@ Test(place, bind_takes_from_the_next_node) {
     cr_assert_not_null(s = um_space_alloc(1, 1, 1, NULL));
     cr_expect_eq(s->node, 0);
     um_space_check();
+}
+
+/* Nothing is asked about nodes where there is one, and still nobody is killed. */
+Test(place, strict_on_one_node_is_a_look_at_what_there_is) {
+    bool zeroed;
+    um_span *s;
+    allowed = um_node_set_of(0);
+    cr_assert_eq(um_space_init(), 0);
+    cr_expect_eq(init("bind:0", true), 0);
+    cr_expect(um_place.strict && um_place.policy == UM_PLACING_NONE);
+    wrong_node = 7;
+    wrong_page = 0;
+    available = 8 * UM_MIB;
+    cr_assert_not_null(s = um_space_alloc(0, 16, 1, &zeroed));
+    cr_expect_eq(policy_calls, 0);
+    cr_expect_eq(wrong_page, 0, "nobody asked where a page is");
+    cr_expect(zeroed);
+    cr_expect_null(um_space_alloc(0, 9 * 16, 1, &zeroed), "9 MiB");
+    cr_expect_not_null(um_space_alloc(0, 4 * 16, 1, &zeroed));
+    um_space_check();
+}
+
+Test(place, local_on_one_node_is_not_strict) {
+    allowed = um_node_set_of(0);
+    (void)init("local", true);
+    cr_expect_not(um_place.strict);
+}
+
+/* A look is good for an eighth of what it found, 64 MiB at most. */
+Test(place, looks_are_few_while_there_is_much) {
+    cr_assert_eq(um_space_init(), 0);
+    (void)init("local-strict", true);
+    node_now = 5;
+    available = UM_GIB;
+    for (unsigned i = 0; i < 1000; i++) /* 62.5 MiB */
+        cr_assert_not_null(um_space_alloc(2, 1, 1, NULL));
+    cr_expect_eq(looks, 1);
+    available = 0;
+    for (unsigned i = 0; i < 100; i++)
+        if (!um_space_alloc(2, 1, 1, NULL)) {
+            cr_expect_geq(i, 20);
+            cr_expect_eq(looks, 2);
+            return;
+        }
+    cr_assert(false, "it looked no more");
+}
+
+/* The kernel takes a page from elsewhere rather than one that it would have to reclaim. */
+Test(place, strict_sends_home_what_has_room_there) {
+    bool zeroed;
+    cr_assert_eq(um_space_init(), 0);
+    (void)init("local-strict", true);
+    node_now = 5;
+    wrong_node = 0;
+    wrong_page = 3;
+    available_there = UM_SLOT_BYTES;
+    cr_expect_not_null(um_space_alloc(2, 1, 1, &zeroed), "the next look finds all there");
+    cr_expect_eq(sent_to, 5);
+    sent_to = UM_NODE_IDS;
+    wrong_page = 3;
+    available_there = UM_SLOT_BYTES - 1;
+    cr_expect_null(um_space_alloc(2, 1, 1, &zeroed));
+    cr_expect_eq(sent_to, UM_NODE_IDS, "what would reclaim in vain is not tried");
 }
