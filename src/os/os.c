@@ -245,6 +245,14 @@ bool um_os_readable(uintptr_t at) {
 static void (*fault_handler)(const um_os_fault *fault); /* const after um_os_catch_faults */
 static struct sigaction fault_before;                   /* likewise */
 
+/* By kill or raise: no fault, and no instruction that would run again. Who would have got it gets it. */
+static void on_sent(int signal, siginfo_t *info) {
+    if (fault_before.sa_handler == SIG_IGN)
+        return;
+    (void)sigaction(signal, &fault_before, NULL);
+    (void)kernel(SYS_rt_tgsigqueueinfo, um_os_pid(), um_os_tid(), signal, (long)info, 0, 0);
+}
+
 static void on_fault(int signal, siginfo_t *info, void *context) {
     const mcontext_t *m = &((const ucontext_t *)context)->uc_mcontext;
 #if defined(__x86_64__)
@@ -254,6 +262,10 @@ static void on_fault(int signal, siginfo_t *info, void *context) {
 #else
     um_os_fault fault = {.pc = m->pc, .frame = m->regs[29], .access = UM_OS_ACCESS};
 #endif
+    if (info->si_code <= 0) {
+        on_sent(signal, info);
+        return;
+    }
     fault.address = (uintptr_t)info->si_addr;
     fault_handler(&fault);
     (void)sigaction(signal, &fault_before, NULL); /* the instruction runs again, and its fault goes there */

@@ -91,3 +91,41 @@ Test(hard_trace, faults_that_are_not_ours_stay_faults) {
     cr_expect(WIFSIGNALED(status) ? WTERMSIG(status) == SIGSEGV : WEXITSTATUS(status) != 0);
     cr_expect_null(strstr(got, "umalloc:"), "%s", got);
 }
+
+static void send_fault(void (*before)(int)) {
+    (void)signal(SIGSEGV, before);
+    um_hard_fault_init();
+    (void)raise(SIGSEGV);
+}
+
+static void send_to_default(void *unused) {
+    (void)unused;
+    send_fault(SIG_DFL);
+}
+
+static void send_to_nobody_then_fault(void *block) {
+    send_fault(SIG_IGN);
+    spoil(block);
+}
+
+static void say_signal(int number) {
+    dprintf(2, "signal %d\n", number);
+}
+
+static void send_to_handler(void *unused) {
+    (void)unused;
+    send_fault(say_signal);
+}
+
+Test(hard_trace, signals_that_are_sent_go_where_they_went) {
+    char got[256];
+    void *no_access = um_hard_alloc(0, 0, UM_FAMILY_MALLOC, UM_HARD_FRAME);
+    int status = dies_status(send_to_default, NULL, got, sizeof got);
+    cr_expect(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV, "%#x", status);
+    cr_expect_str_eq(got, "");
+    expect_words(send_to_nobody_then_fault, no_access, "umalloc: access out of bounds: ");
+    if (UM_TSAN)
+        return; /* it hands signals to handlers later */
+    cr_expect_eq(dies_status(send_to_handler, NULL, got, sizeof got), 0);
+    cr_expect_str_eq(got, "signal 11\n");
+}
