@@ -377,7 +377,7 @@ static int take_apart(um_flags flags, size_t *bytes, size_t *align) {
         return EINVAL;
     *align = um_max((size_t)1 << (flags & ALIGN_BITS), ALIGN_LEAST);
     if (class_and_1)
-        *bytes = um_max(*bytes, um_class_bytes[class_and_1 - 1]);
+        *bytes = um_max(*bytes, um_class_bytes(class_and_1 - 1));
     return 0;
 }
 

@@ -102,7 +102,8 @@ size_t um_stats_classes(um_class_usage *rows, size_t n) {
     um_gather(&s);
     for (size_t i = 0; i < n && i < UM_CLASSES; i++) {
         const um_class_row *r = &s.classes[i];
-        rows[i] = (um_class_usage){um_class_bytes[i], r->live, r->allocs, r->frees, r->slabs, r->slab_bytes};
+        rows[i] = (um_class_usage){
+            um_class_bytes((unsigned)i), r->live, r->allocs, r->frees, r->slabs, r->slab_bytes};
     }
     return UM_CLASSES;
 }

@@ -45,7 +45,7 @@ static int take_apart(request *r, size_t bytes, um_flags flags) {
     int err = um_ext_place(flags >> UM_FLAGS_PLACE_SHIFT, &r->place);
     if (err || log2 > LOG2_MAX || class_and_1 > UM_CLASSES)
         return EINVAL;
-    r->bytes = class_and_1 ? um_max(bytes, um_class_bytes[class_and_1 - 1]) : bytes;
+    r->bytes = class_and_1 ? um_max(bytes, um_class_bytes(class_and_1 - 1)) : bytes;
     r->align = (size_t)1 << log2;
     r->zero = flags & UM_ZERO;
     r->huge = flags & UM_HUGE;
@@ -266,7 +266,7 @@ size_t um_good_size(size_t bytes, um_flags flags) {
         return r.bytes;
     bytes = um_max(um_round_up(um_max(r.bytes, 1), r.align), r.align);
     if (bytes <= UM_MEDIUM_MAX)
-        return um_class_bytes[um_class_of(bytes)];
+        return um_class_bytes(um_class_of(bytes));
     return um_round_up(um_max(r.bytes, 1), um_os_page_bytes);
 }
 
@@ -275,7 +275,7 @@ int um_size_class(size_t bytes) {
 }
 
 size_t um_size_class_bytes(int size_class) {
-    return (unsigned)size_class < UM_CLASSES ? um_class_bytes[size_class] : 0;
+    return (unsigned)size_class < UM_CLASSES ? um_class_bytes(size_class) : 0;
 }
 
 /* --- threads --- */

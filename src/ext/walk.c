@@ -107,7 +107,7 @@ typedef struct live_map {
 
 static void not_live(const um_block *b, void *ctx) {
     live_map *m = ctx;
-    size_t i = ((uintptr_t)b & (UM_SLOT_BYTES - 1)) / um_class_bytes[m->class_id];
+    size_t i = ((uintptr_t)b & (UM_SLOT_BYTES - 1)) / um_class_bytes(m->class_id);
     m->bits[i / 64] &= ~(1ull << i % 64);
 }
 
@@ -120,7 +120,7 @@ static __attribute__((no_sanitize("thread"))) void mark(live_map *m, const um_sp
     m->class_id = s->class_id;
     if ((w & (UM_REMOTE_BUSY | UM_REMOTE_PURGED)) || m->class_id >= UM_CLASSES)
         return;
-    bytes = um_class_bytes[m->class_id];
+    bytes = um_class_bytes(m->class_id);
     carved = (unsigned)um_min(s->carved, UM_SLOT_BYTES / bytes);
     for (unsigned i = 0; i < carved; i++)
         m->bits[i / 64] |= 1ull << i % 64;
@@ -142,7 +142,7 @@ static void show(walk *w, void *start, size_t bytes, int size_class) {
 static void show_slab(walk *w, const live_map *m, char *start) {
     for (unsigned i = 0; i < BLOCKS_MAX && !w->stopped; i++)
         if (m->bits[i / 64] >> i % 64 & 1)
-            show(w, start + (size_t)i * um_class_bytes[m->class_id], um_class_bytes[m->class_id],
+            show(w, start + (size_t)i * um_class_bytes(m->class_id), um_class_bytes(m->class_id),
                  (int)m->class_id);
 }
 

@@ -70,7 +70,7 @@ static __attribute__((no_sanitize("thread"))) void add_span(const um_span *s, vo
         if (back <= UM_COUNTDOWN_NEVER)
             row->frees += back;
         row->live += live;
-        out->allocated += (uint64_t)live * um_class_bytes[s->class_id];
+        out->allocated += (uint64_t)live * um_class_bytes(s->class_id);
     }
 }
 
@@ -101,7 +101,7 @@ static __attribute__((no_sanitize("thread"))) void add_cache(const um_cache *k, 
     n = (unsigned)um_min(n, row->live);
     row->live -= n;
     row->frees += k->home.mark - k->home.countdown;
-    out->allocated -= (uint64_t)n * um_class_bytes[k->class_id];
+    out->allocated -= (uint64_t)n * um_class_bytes(k->class_id);
 }
 
 static __attribute__((no_sanitize("thread"))) void add_heap(um_theap *h, void *ctx) {
@@ -125,7 +125,7 @@ static __attribute__((no_sanitize("thread"))) void add_heap(um_theap *h, void *c
 
 static void add_past(um_snapshot *out) {
     for (unsigned c = 0; c < UM_CLASSES; c++) {
-        out->classes[c].block_bytes = um_class_bytes[c];
+        out->classes[c].block_bytes = um_class_bytes(c);
         out->classes[c].frees = um_theap_past.classes[c].frees + um_orphan_frees[c];
         out->classes[c].refills = um_theap_past.classes[c].refills;
         out->classes[c].flushes = um_theap_past.classes[c].flushes;

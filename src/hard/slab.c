@@ -66,7 +66,7 @@ unsigned um_hard_class_for(size_t bytes, size_t align) {
     bytes = um_max(bytes + UM_HARD_SEAL_BYTES, align);
     c = um_class_of(align > UM_HARD_ALIGN_MIN ? um_round_up(bytes, align) : bytes);
     /* Blocks lie at multiples of their size from an aligned start; a power of two ends the search. */
-    while (um_class_bytes[c] & (align - 1))
+    while (um_class_bytes(c) & (align - 1))
         c++;
     return c;
 }
@@ -91,7 +91,7 @@ static void unlist(um_hard_slab **head, um_hard_slab *b) {
 static um_hard_slab *make_record(um_hard_shard *shard, unsigned c) {
     um_hard_class *k = &shard->classes[c];
     um_hard_slab *b = k->spare;
-    size_t block = c == UM_HARD_EMPTY_CLASS ? EMPTY_BLOCK_BYTES : um_class_bytes[c];
+    size_t block = c == UM_HARD_EMPTY_CLASS ? EMPTY_BLOCK_BYTES : um_class_bytes(c);
     size_t capacity = UM_SLOT_BYTES / block;
     if (b) {
         k->spare = b->next;

@@ -37,12 +37,12 @@ static uint16_t clamp(size_t blocks, size_t most) {
 }
 
 static uint16_t limit_max(const um_cache *k) {
-    unsigned most = clamp(um_theap_cache_most() / 2 / um_class_bytes[k->class_id], UM_CACHE_LIMIT_MAX / 2);
+    unsigned most = clamp(um_theap_cache_most() / 2 / um_class_bytes(k->class_id), UM_CACHE_LIMIT_MAX / 2);
     return (uint16_t)(k->calm < CALM ? most : 2 * most);
 }
 
 static uint16_t limit_min(const um_cache *k) {
-    return (uint16_t)um_min(clamp(FIRST_BYTES / um_class_bytes[k->class_id], FIRST_MAX), limit_max(k));
+    return (uint16_t)um_min(clamp(FIRST_BYTES / um_class_bytes(k->class_id), FIRST_MAX), limit_max(k));
 }
 
 static um_bin *bin_of(const um_cache *k) {
@@ -95,7 +95,7 @@ void um_cache_damaged(const um_cache *k, const void *block) {
     const um_span *s = um_span_of(block);
     if (s && um_span_kind_of(s) == UM_SPAN_SLAB)
         um_slab_damaged(s, block);
-    um_fatal("freed memory was written to", block, um_class_bytes[k->class_id],
+    um_fatal("freed memory was written to", block, um_class_bytes(k->class_id),
              "a free-list link leads there");
 }
 
@@ -314,7 +314,7 @@ void um_cache_flush(um_cache *k) {
     if (um_likely(list == &k->end))
         list = put_back(k, rest, &left);
     if (um_unlikely(left == 0))
-        um_fatal("double free", list, um_class_bytes[k->class_id], "it is on the free list twice");
+        um_fatal("double free", list, um_class_bytes(k->class_id), "it is on the free list twice");
 }
 
 /* No free since the last look, nor so many mallocs that one took the slow path. */

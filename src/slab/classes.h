@@ -1,6 +1,6 @@
 /* Size classes: 16-byte steps to 512, then sixteen a doubling to 32 KiB. All are multiples of 16, so are
-   their slabs' blocks. The worst waste of a doubling is 1/17 of the block, the mean about 2% (asserted in
-   classes.c). */
+   their slabs' blocks. The worst waste of a doubling is 1/17 of the block, the mean about 2%. All is
+   arithmetic: a table would be one more page of constants that every program touches. */
 #ifndef UM_CLASSES_H
 #define UM_CLASSES_H
 
@@ -11,7 +11,10 @@
 #define UM_MEDIUM_MAX 32768u /* bytes; served from slabs */
 #define UM_SMALL_BINS (UM_SMALL_MAX / 16)
 
-extern UM_HIDDEN const uint16_t um_class_bytes[UM_CLASSES];
+/* Bytes of a block of the class. Sixteen classes a doubling from 256 on; below, the steps are as from 256. */
+UM_INLINE uint32_t um_class_bytes(unsigned c) {
+    return c < 16 ? (c + 1) * 16 : (17 + c % 16) << (c / 16 + 3);
+}
 
 /* 1 <= bytes <= UM_MEDIUM_MAX */
 UM_INLINE unsigned um_class_of(size_t bytes) {

@@ -18,7 +18,7 @@ um_span um_span_none = {.list = &um_span_none.end, .countdown = UM_COUNTDOWN_NEV
 void um_slab_shape(um_span *s, unsigned class_id) {
     s->list = um_slab_end(s);
     s->countdown = s->mark = UM_COUNTDOWN_NEVER;
-    s->block_bytes = um_class_bytes[class_id];
+    s->block_bytes = um_class_bytes(class_id);
     s->reciprocal = (uint32_t)(((1ull << 32) + s->block_bytes - 1) / s->block_bytes);
     s->capacity = (uint16_t)(UM_SLOT_BYTES / s->block_bytes);
     s->carved = 0;

@@ -111,7 +111,7 @@ static size_t take_size(void) {
         return take(1) * 8;
     case 7:
     case 8:
-        return um_class_bytes[take(1) % UM_CLASSES] + kind / 16 % 3 - 1;
+        return um_class_bytes(take(1) % UM_CLASSES) + kind / 16 % 3 - 1;
     case 9:
         return ((size_t)1 << (3 + take(1) % 21)) + kind / 16 % 3 - 1;
     case 10:

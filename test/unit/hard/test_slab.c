@@ -43,11 +43,11 @@ Test(hard_slab, classes_hold_block_and_seal_at_their_alignment) {
         for (size_t bytes = 1; bytes <= UM_HARD_SMALL_MAX; bytes += bytes / 16 + 1) {
             unsigned c = um_hard_class_for(bytes, align);
             cr_assert_lt(c, UM_CLASSES);
-            cr_assert_geq(um_class_bytes[c], bytes + UM_HARD_SEAL_BYTES);
-            cr_assert_eq(um_class_bytes[c] % align, 0);
+            cr_assert_geq(um_class_bytes(c), bytes + UM_HARD_SEAL_BYTES);
+            cr_assert_eq(um_class_bytes(c) % align, 0);
         }
     cr_expect_eq(um_hard_class_for(0, UM_HARD_ALIGN_MIN), UM_HARD_EMPTY_CLASS);
-    cr_expect_eq(um_class_bytes[um_hard_class_for(0, 64)] % 64, 0);
+    cr_expect_eq(um_class_bytes(um_hard_class_for(0, 64)) % 64, 0);
 }
 
 Test(hard_slab, blocks_read_as_zero_and_are_apart) {

@@ -37,17 +37,17 @@ static void take_many(unsigned n) {
 
 Test(heap, every_class_gives_distinct_blocks) {
     for (unsigned c = 0; c < UM_CLASSES; c++) {
-        unsigned n = 2 * (unsigned)(UM_SLOT_BYTES / um_class_bytes[c]) + 1;
-        give_many(n, um_class_bytes[c]);
+        unsigned n = 2 * (unsigned)(UM_SLOT_BYTES / um_class_bytes(c)) + 1;
+        give_many(n, um_class_bytes(c));
         for (unsigned i = 0; i < n; i++) {
             const um_span *s = um_span_of(blocks[i]);
             cr_assert(s->class_id == c && um_slab_is_block(s, blocks[i]));
             cr_assert_eq((uintptr_t)blocks[i] % 16, 0);
-            memset(blocks[i], (int)(i % 251), um_class_bytes[c]);
+            memset(blocks[i], (int)(i % 251), um_class_bytes(c));
         }
         for (unsigned i = 0; i < n; i++) {
             const unsigned char *p = blocks[i];
-            cr_assert(p[0] == i % 251 && memcmp(p, p + 1, um_class_bytes[c] - 1u) == 0, "class %u", c);
+            cr_assert(p[0] == i % 251 && memcmp(p, p + 1, um_class_bytes(c) - 1u) == 0, "class %u", c);
         }
         check_heap(heap());
         take_many(n);
@@ -127,7 +127,7 @@ Test(heap, empty_slabs_are_kept_within_bounds) {
 
 Test(heap, many_classes_touched_once_leave_little) {
     for (unsigned c = 0; c < UM_CLASSES; c++)
-        take_back(give(um_class_bytes[c]));
+        take_back(give(um_class_bytes(c)));
     check_heap(heap());
     cr_expect_leq(heap()->empty_bytes, 64 * UM_KIB);
     cr_expect_leq(count_slabs().slabs, UM_KEEPERS_MAX + heap()->empty_bytes / um_os_page_bytes);

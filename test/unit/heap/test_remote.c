@@ -89,13 +89,13 @@ static void *free_all(void *arg) {
 
 Test(remote, what_others_freed_is_given_again) {
     for (unsigned c = 0; c < UM_CLASSES; c += 5) {
-        unsigned n = 3 * (unsigned)(UM_SLOT_BYTES / um_class_bytes[c]), slabs;
-        give_many(n, um_class_bytes[c]);
+        unsigned n = 3 * (unsigned)(UM_SLOT_BYTES / um_class_bytes(c)), slabs;
+        give_many(n, um_class_bytes(c));
         slabs = count_slabs().slabs;
         for (int round = 0; round < 3; round++) {
             run_thread(free_all, NULL);
             check_heap(heap());
-            give_many(n, um_class_bytes[c]);
+            give_many(n, um_class_bytes(c));
             check_heap(heap());
             cr_assert_eq(count_slabs().slabs, slabs, "class %u", c);
             for (unsigned i = 0; i < n; i++) /* distinct: each keeps what it was given */

@@ -33,8 +33,8 @@ Test(slab, starts_without_owner_and_blocks) {
         um_slab_init(slab, c);
         cr_expect_eq(um_span_kind_of(slab), UM_SPAN_SLAB);
         cr_expect_eq(slab->list, um_slab_end(slab));
-        cr_expect_eq(slab->block_bytes, um_class_bytes[c]);
-        cr_expect_eq(slab->capacity, UM_SLOT_BYTES / um_class_bytes[c]);
+        cr_expect_eq(slab->block_bytes, um_class_bytes(c));
+        cr_expect_eq(slab->capacity, UM_SLOT_BYTES / um_class_bytes(c));
         cr_expect_eq(slab->carved, 0);
         cr_expect_eq(slab->remote, 0);
         cr_expect_eq(slab->place, UM_PLACE_NONE);
@@ -76,7 +76,7 @@ Test(slab, carves_memory_that_is_there_at_once) {
         slab->bytes = UM_SLOT_BYTES - 1;
         um_slab_init(slab, c);
         cr_assert(um_slab_carve(slab));
-        cr_expect_leq(slab->carved, um_max(1, 4096 / um_class_bytes[c]));
+        cr_expect_leq(slab->carved, um_max(1, 4096 / um_class_bytes(c)));
     }
 }
 
