@@ -70,6 +70,7 @@ um_options um_option = {
 
 /* Bit i: row i's value came from the environment. Written by um_options_load, const after init. */
 static uint32_t from_environment;
+static bool changed; /* um_option has held other values than the defaults */
 
 /* Strings: ASCII, case-insensitive. */
 
@@ -272,6 +273,7 @@ static bool parse_value(const option_row *row, const char *value) {
     }
     }
     set_number(row, v);
+    changed = true;
     return true;
 }
 
@@ -462,11 +464,11 @@ static unsigned row_called(const char *s, size_t n) {
     return i;
 }
 
-static void load_defaults(void) {
+static UM_NOINLINE void load_defaults(void) {
+    changed = false;
     from_environment = 0;
     kept_bytes = 0;
-    if (um_placing_asked.policy != UM_PLACING_LOCAL) /* else its page is not touched */
-        um_placing_asked = (um_placing_spec){.policy = UM_PLACING_LOCAL};
+    um_placing_asked = (um_placing_spec){.policy = UM_PLACING_LOCAL};
     for (unsigned i = 0; i < UM_COUNT(rows); i++)
         if (is_text(&rows[i]))
             set_string(&rows[i], rows[i].text);
@@ -474,37 +476,40 @@ static void load_defaults(void) {
             set_number(&rows[i], rows[i].def);
 }
 
+/* An entry that begins as ours do; false: it is of no use, which is one complaint. */
+static UM_NOINLINE bool take_entry(const char *entry, uint32_t *seen, um_text *complaints) {
+    size_t n = PREFIX_BYTES;
+    unsigned i;
+    while (entry[n] && entry[n] != '=')
+        n++;
+    if (!entry[n])
+        return true; /* no value: getenv does not see it either */
+    if (is_name(entry + PREFIX_BYTES, n - PREFIX_BYTES, UM_NAME_OF_SCRIPTS))
+        return true;
+    i = row_called(entry + PREFIX_BYTES, n - PREFIX_BYTES);
+    if (i == UM_COUNT(rows)) {
+        complain_name(complaints, entry);
+        return false;
+    }
+    if (*seen >> i & 1)
+        return true; /* the first of duplicates counts, as for getenv */
+    *seen |= 1u << i;
+    if (!parse_value(&rows[i], entry + n + 1)) {
+        complain_value(complaints, &rows[i], entry + n + 1);
+        return false;
+    }
+    from_environment |= 1u << i;
+    return true;
+}
+
 unsigned um_options_load(char *const *envp, um_text *complaints) {
     unsigned bad = 0;
     uint32_t seen = 0;
-    load_defaults();
-    for (; envp && *envp; envp++) {
-        const char *entry = *envp;
-        size_t n = 0;
-        while (n < PREFIX_BYTES && entry[n] == PREFIX[n])
-            n++;
-        if (n < PREFIX_BYTES)
-            continue;
-        while (entry[n] && entry[n] != '=')
-            n++;
-        if (!entry[n])
-            continue; /* no value: getenv does not see it either */
-        unsigned i = row_called(entry + PREFIX_BYTES, n - PREFIX_BYTES);
-        if (is_name(entry + PREFIX_BYTES, n - PREFIX_BYTES, UM_NAME_OF_SCRIPTS))
-            continue;
-        if (i == UM_COUNT(rows)) {
-            complain_name(complaints, entry);
-            bad++;
-        } else if (!(seen >> i & 1)) { /* the first of duplicates counts, as for getenv */
-            seen |= 1u << i;
-            if (parse_value(&rows[i], entry + n + 1)) {
-                from_environment |= 1u << i;
-            } else {
-                complain_value(complaints, &rows[i], entry + n + 1);
-                bad++;
-            }
-        }
-    }
+    if (changed)
+        load_defaults();
+    for (; envp && *envp; envp++)
+        if (um_option_begins(*envp))
+            bad += !take_entry(*envp, &seen, complaints);
     return bad;
 }
 
@@ -514,6 +519,8 @@ static const char *source_of(unsigned i) {
 
 bool um_option_given(const void *field) {
     unsigned i = 0;
+    if (!from_environment) /* the rows' page need not be touched */
+        return false;
     while (i < UM_COUNT(rows) && field_of(&rows[i]) != field)
         i++;
     return from_environment >> i & 1;

@@ -116,6 +116,13 @@ typedef struct um_options {
 #undef X
 } um_options;
 
+/* Whether an entry of the environment is ours to look at. Spelt out, so that a program that sets no option
+   touches no page of our constants. */
+UM_INLINE bool um_option_begins(const char *s) {
+    return s[0] == 'U' && s[1] == 'M' && s[2] == 'A' && s[3] == 'L' && s[4] == 'L' && s[5] == 'O' &&
+           s[6] == 'C' && s[7] == '_';
+}
+
 /* Holds the defaults until um_options_load ran; const after that, but for those of UM_OPTIONS_LIVE. */
 extern UM_HIDDEN um_options um_option;
 

@@ -11,6 +11,7 @@
 #define _GNU_SOURCE
 #endif
 #include "front/aside.h"
+#include "conf/options.h"
 #include "os/os.h"
 #include "space/span.h"
 
@@ -79,7 +80,7 @@ static bool is_excluded(void) {
     argc = *(const uintptr_t *)__libc_stack_end;
     at = (const char *const *)__libc_stack_end + 1;
     for (const char *const *env = at + argc + 1; *env; env++) {
-        const char *list = after_prefix(*env, VARIABLE);
+        const char *list = um_option_begins(*env) ? after_prefix(*env, VARIABLE) : NULL;
         if (list)
             return is_listed(list, um_os_program()) || (argc && *at && is_listed(list, base_name(*at)));
     }

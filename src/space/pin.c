@@ -48,8 +48,7 @@ static int hold_slots(size_t first, size_t slots) {
 }
 
 void um_pin_opened(size_t first, size_t slots) {
-    if (um_space_setting.lock)
-        (void)hold_slots(first, slots); /* that it cannot be had was said at the start */
+    (void)hold_slots(first, slots); /* that it cannot be had was said at the start */
 }
 
 static size_t slots_for(size_t bytes) {
@@ -83,8 +82,6 @@ void um_pin_spare_locked(um_space *sp, const um_span *s, size_t *skip, size_t *s
     size_t first = um_span_index(s), at = first, end = first + s->slots;
     *skip = 0;
     *slots = s->slots;
-    if (!um_space_setting.rigid)
-        return;
     while (at < end) {
         const um_huge_run *r = um_huge_run_of(&sp->huge, at);
         size_t stop = r ? um_min(r->end, end) : end;

@@ -11,9 +11,10 @@ struct um_space;
    that is open into memory, locked if um_space_setting.lock. None of it is given back from then on. 0 or an
    errno value: what could be had is used. */
 UM_HIDDEN int um_pin(unsigned node, size_t bytes, size_t more);
-/* Locks fresh memory where that is asked for. */
+/* Locks fresh memory, where um_space_setting.lock asks for it. */
 UM_HIDDEN void um_pin_opened(size_t first, size_t slots);
-/* The first part of a free span that may be given back: *skip slots from its start, *slots long. */
+/* The first part of a free span that may be given back where um_space_setting.rigid: *skip slots from its
+   start, *slots long. */
 UM_HIDDEN void um_pin_spare_locked(struct um_space *sp, const um_span *s, size_t *skip, size_t *slots);
 
 #endif

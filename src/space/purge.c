@@ -61,8 +61,9 @@ static bool purge_one(um_space *sp, um_span *s) {
     uintptr_t at = (uintptr_t)um_span_start(s);
     size_t bytes = (size_t)s->slots << UM_SLOT_SHIFT;
     um_span_state state = UM_DIRTY;
-    bool patched = um_space_has_seams(s);
-    if (um_hugetlb_holds(sp, s)) {
+    bool patched = atomic_load_explicit(&um_space_seams, memory_order_relaxed) /* ours are counted */
+                   && um_space_has_seams(s);
+    if (um_hugetlb_asked() && um_hugetlb_holds(sp, s)) {
         if (um_os_unmap(at, bytes) == 0)
             state = UM_UNMAPPED;
     } else if (um_os_space_limited && s->slots >= UNMAP_SLOTS && um_os_unmap(at, bytes) == 0)
@@ -101,7 +102,10 @@ static um_span *next_locked(um_space *sp, size_t keep, uint64_t before_ms, bool 
             return NULL;
         if (s->freed_ms >= before_ms)
             s = um_huge_choose_locked(sp);
-        um_pin_spare_locked(sp, s, &skip, &slots);
+        skip = 0;
+        slots = s->slots;
+        if (um_space_setting.rigid)
+            um_pin_spare_locked(sp, s, &skip, &slots);
         if (slots && (forced || !um_huge_keeps_locked(sp, s)))
             break;
         um_space_keep_locked(sp, s);

@@ -234,7 +234,8 @@ int um_space_claim_locked(um_space *sp, size_t slots) {
 void um_space_opened_locked(um_space *sp, size_t slots, bool pool) {
     um_span *s = um_space_window.table + sp->open_slot;
     um_huge_opened_locked(sp, sp->open_slot, slots, pool);
-    um_pin_opened(sp->open_slot, slots);
+    if (um_space_setting.lock)
+        um_pin_opened(sp->open_slot, slots);
     s->slots = (uint32_t)slots;
     s->node = (uint8_t)(sp - um_spaces);
     for (size_t i = um_round_up(sp->open_slot, UM_REGION_SLOTS); i < sp->open_slot + slots;

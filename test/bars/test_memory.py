@@ -122,7 +122,7 @@ def start(run, bars):
     if bare and under:
         bare, under = own_kib(bare, run.lib), own_kib(under, run.lib)
         bars.row("nothing preloaded", bare, None, "KiB")
-        bars.row("added by the library", under - bare, 224, "KiB")
+        bars.row("added by the library", under - bare, 180, "KiB")
 
 
 def huge(run, bars):

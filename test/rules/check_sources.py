@@ -13,7 +13,7 @@ import tree
 
 def core(name):
     """Whether a source is in both libraries as one object."""
-    return not name.startswith("src/front/") or os.path.basename(name) in ("gather.c", "placement.c", "report.c")
+    return not name.startswith("src/front/") or os.path.basename(name) in ("gather.c", "placement.c", "report.c", "harden.c")
 
 
 def main(build):
