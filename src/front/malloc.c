@@ -139,7 +139,7 @@ static UM_COLD _Noreturn void bad_pointer(const void *p, const um_span *s, const
         /* Large blocks start at slots; the span may have merged with the one before. */
         if (__builtin_strcmp(what, "invalid free") == 0 && p == um_span_start(s))
             what = "double free";
-        /* fall through */
+        __attribute__((fallthrough));
     case UM_SPAN_HARD_FREED:
         um_fatal(what, p, 0, "the memory is free");
     case UM_SPAN_SLAB:
