@@ -4,14 +4,19 @@
    span's record says whose it is (`holder`): to free is to compare that, and to put the block on the list.
 
    A slab is current (it serves its class), full (it had no free block when it was left), available (a full
-   one of which some blocks came back), or the spare one, without blocks, for any class. A countdown tells
+   one of which some blocks came back), or a spare one, without blocks, for any class. A countdown tells
    when a free must look: a full slab after `wake` frees, an available one when no block is in use any more.
    Then all its blocks are on its list, which is walked: that finds double frees. Empty slabs go back but for
-   the spare.
+   one.
+
+   Blocks of a current slab that were never cut are handed out one by one when its list is empty, with nothing
+   written to them. So to start anew is to set `carved` to 0, whatever the list was: a reset does that to the
+   current slabs and makes spares of the others. What one whole round from reset to reset did not need goes
+   back: current slabs of which nothing was cut, and as many spares as there always were at least.
 
    In the record of a span, `holder` is the heap's address; one more in a shared heap, two more for a large
-   block. So one comparison of the fast free excludes both, and in a shared heap, whose table of slabs shows
-   none, every call takes the slow path and its lock.
+   block. So one comparison of the fast free excludes both. A shared heap has the same paths under its lock;
+   where the lock is not free at once, or a block comes from elsewhere, the slow ones take it.
 
    Blocks that any thread may give back wait on a stack (`later`) until the heap looks for memory. */
 #include "umalloc/heap.h"
@@ -42,9 +47,14 @@ typedef struct heap_bin {
 
 struct um_heap {
     um_home *small[UM_SMALL_BINS]; /* what serves each 16 bytes of request */
+    /* const: requests of fewer bytes and one look there, without the lock or with it. One of them is 0. */
+    size_t open_bytes, locked_bytes;
     heap_bin bins[UM_CLASSES];
-    um_span *large; /* circular */
-    um_span *spare;
+    uint64_t used[UM_CLASSES / 64]; /* a bit for each class that may have slabs */
+    um_span *large;                 /* circular */
+    um_span *spares;                /* by next */
+    size_t spare_count;
+    size_t idle; /* the fewest spares since the last reset */
     um_flags place;
     bool shared;
     um_lock lock; /* of a shared heap */
@@ -132,12 +142,11 @@ static void give_span(um_span *s, size_t touched) {
     um_room_give(um_span_start(s), touched);
 }
 
-/* What serves the class shows in the table, but for a shared heap, which always looks. */
+/* What serves the class shows in the table. */
 static void show(um_heap *h, unsigned c, um_home *m) {
     unsigned i = um_class_first_bin(c);
-    if (i >= UM_SMALL_BINS || h->shared)
-        return;
-    h->small[i] = h->small[um_class_last_bin(c)] = m;
+    if (i < UM_SMALL_BINS)
+        h->small[i] = h->small[um_class_last_bin(c)] = m;
 }
 
 static void restart(um_span *s, uint32_t countdown) {
@@ -148,8 +157,29 @@ static void make_current(um_heap *h, unsigned c, um_span *s) {
     restart(s, UM_COUNTDOWN_NEVER);
     s->place = UM_PLACE_CURRENT;
     h->bins[c].current = s;
+    h->used[c / 64] |= (uint64_t)1 << c % 64;
     show(h, c, &s->home);
 }
+
+static void no_current(um_heap *h, unsigned c) {
+    h->bins[c].current = NULL;
+    show(h, c, &um_span_none.home);
+}
+
+/* The class after c that may have slabs, from -1 on; UM_CLASSES: there is none. */
+static unsigned next_used(const um_heap *h, unsigned c) {
+    for (c++; c < UM_CLASSES; c = (c / 64 + 1) * 64) {
+        uint64_t bits = h->used[c / 64] >> c % 64;
+        if (bits)
+            return c + (unsigned)__builtin_ctzll(bits);
+    }
+    return UM_CLASSES;
+}
+
+#define each_used(c, h)                                                                                      \
+    unsigned c = next_used(h, ~0u);                                                                          \
+    c < UM_CLASSES;                                                                                          \
+    c = next_used(h, c)
 
 /* --- the owner's look --- */
 
@@ -157,14 +187,22 @@ static unsigned class_of_slab(const um_span *s) {
     return um_class_of(s->block_bytes);
 }
 
-static void keep_or_give(um_heap *h, um_span *s) {
-    if (h->spare) {
-        give_span(s, um_slab_touched(s));
-        return;
-    }
+static void make_spare(um_heap *h, um_span *s) {
     s->bytes = um_slab_touched(s);
     s->place = UM_PLACE_EMPTY;
-    h->spare = s;
+    s->next = h->spares;
+    h->spares = s;
+    h->spare_count++;
+}
+
+static um_span *take_spare(um_heap *h) {
+    um_span *s = h->spares;
+    if (!s)
+        return NULL;
+    h->spares = s->next;
+    h->spare_count--;
+    h->idle = um_min(h->idle, h->spare_count);
+    return s;
 }
 
 static void check_empty(const um_span *s) {
@@ -188,15 +226,16 @@ static UM_NOINLINE void look(um_heap *h, um_span *s) {
         um_fatal("double free", s->list, s->block_bytes, "no block of its slab is in use");
     check_empty(s);
     um_queue_remove(&bin->avail, s);
-    keep_or_give(h, s);
+    if (h->spares)
+        give_span(s, um_slab_touched(s));
+    else
+        make_spare(h, s);
 }
 
-UM_INLINE void put_back(um_heap *h, um_span *s, um_block *b) {
+UM_INLINE void put_first(um_span *s, um_block *b) {
     b->next = s->list;
     b->self = (uintptr_t)b;
     s->list = b;
-    if (um_unlikely(--s->countdown == 0))
-        look(h, s);
 }
 
 static void free_large(um_heap *h, um_span *s) {
@@ -221,10 +260,13 @@ static um_span *find_block(um_heap *h, const void *p, const char *what, bool *la
 static void free_block(um_heap *h, void *p) {
     bool large;
     um_span *s = find_block(h, p, "invalid um_heap_free", &large);
-    if (large)
+    if (large) {
         free_large(h, s);
-    else
-        put_back(h, s, p);
+        return;
+    }
+    put_first(s, p);
+    if (--s->countdown == 0)
+        look(h, s);
 }
 
 /* Takes what others gave back. Y2: acquire pairs with Y1: the links are ours to read. */
@@ -240,12 +282,10 @@ static void take_later(um_heap *h) {
 /* --- allocation --- */
 
 static um_span *fresh_slab(um_heap *h, unsigned c) {
-    um_span *s = h->spare;
+    um_span *s = take_spare(h);
     bool zeroed;
     void *start;
-    if (s) {
-        h->spare = NULL;
-    } else {
+    if (!s) {
         start = um_room_take(UM_MODULE_heap, um_ext_place_now(h->place), UM_SLOT_BYTES, 1, &zeroed);
         if (!start)
             return NULL;
@@ -282,8 +322,7 @@ static um_span *find_slab(um_heap *h, unsigned c) {
             restart(s, s->wake);
             um_queue_push(&bin->full, s);
         }
-        bin->current = NULL;
-        show(h, c, &um_span_none.home);
+        no_current(h, c);
         s = bin->avail;
         if (s)
             um_queue_remove(&bin->avail, s);
@@ -357,17 +396,57 @@ static UM_NOINLINE void *alloc_slow(um_heap *h, size_t bytes, size_t align, bool
     return p;
 }
 
+/* What no block is uncut of anyway has none: NULL. The last one is left, for um_slab_carve counts that. */
+UM_INLINE void *take_uncut(um_span *s) {
+    unsigned i = s->carved;
+    if (um_unlikely(i + 1 >= s->capacity) || um_unlikely(s->list != um_slab_end(s)))
+        return NULL;
+    s->carved = (uint16_t)(i + 1);
+    return um_span_start(s) + i * s->block_bytes;
+}
+
+static UM_NOINLINE void *alloc_uncut(um_heap *h, size_t bytes, um_home *m) {
+    void *p = take_uncut((um_span *)(void *)m);
+    if (um_unlikely(!p))
+        return alloc_slow(h, bytes, ALIGN_LEAST, false);
+    return p;
+}
+
+static UM_NOINLINE void *wake(um_heap *h, void *p) {
+    um_unlock_slow(&h->lock);
+    return p;
+}
+
+/* With the lock, which it drops. */
+static UM_NOINLINE void *alloc_uncut_shared(um_heap *h, size_t bytes, um_home *m) {
+    void *p = take_uncut((um_span *)(void *)m);
+    if (um_unlikely(um_lock_end(&h->lock)))
+        um_unlock_slow(&h->lock);
+    return p ? p : alloc_slow(h, bytes, ALIGN_LEAST, false);
+}
+
 void *um_heap_malloc(um_heap *h, size_t bytes) {
     size_t n = bytes - 1;
-    if (um_likely(n < UM_SMALL_MAX)) {
-        um_home *m = h->small[n >> 4];
-        um_block *b = m->list;
-        if (um_likely(um_block_take(b))) {
-            m->list = b->next;
-            return b;
-        }
+    um_home *m;
+    um_block *b;
+    if (um_likely(n < h->open_bytes)) {
+        m = h->small[n >> 4];
+        b = m->list;
+        if (um_unlikely(!um_block_take(b)))
+            return alloc_uncut(h, bytes, m);
+        m->list = b->next;
+        return b;
     }
-    return alloc_slow(h, bytes, ALIGN_LEAST, false);
+    if (um_unlikely(n >= h->locked_bytes) || um_unlikely(!um_lock_try(&h->lock)))
+        return alloc_slow(h, bytes, ALIGN_LEAST, false);
+    m = h->small[n >> 4];
+    b = m->list;
+    if (um_unlikely(!um_block_take(b)))
+        return alloc_uncut_shared(h, bytes, m);
+    m->list = b->next;
+    if (um_unlikely(um_lock_end(&h->lock)))
+        return wake(h, b);
+    return b;
 }
 
 /* 0, or EINVAL. */
@@ -401,13 +480,33 @@ static UM_NOINLINE void free_slow(um_heap *h, void *p) {
     leave(h);
 }
 
+static UM_NOINLINE void look_and_leave(um_heap *h, um_span *s) {
+    look(h, s);
+    leave(h);
+}
+
 void um_heap_free(um_heap *h, void *p) {
     size_t offset = um_window_offset(p);
     um_span *s;
-    if (um_unlikely(!um_window_holds(offset)) || um_unlikely((s = um_span_at(offset))->holder != h))
+    if (um_unlikely(!um_window_holds(offset))) {
         free_slow(h, p);
-    else
-        put_back(h, s, p);
+        return;
+    }
+    s = um_span_at(offset);
+    if (um_likely(s->holder == h)) {
+        put_first(s, p);
+        if (um_unlikely(--s->countdown == 0))
+            look(h, s);
+    } else if (um_likely(s->holder == (char *)h + TAG_SHARED) && um_likely(um_slab_is_block(s, p)) &&
+               um_likely(um_lock_try(&h->lock))) {
+        put_first(s, p);
+        if (um_unlikely(--s->countdown == 0))
+            look_and_leave(h, s);
+        else if (um_unlikely(um_lock_end(&h->lock)))
+            um_unlock_slow(&h->lock);
+    } else {
+        free_slow(h, p);
+    }
 }
 
 void um_heap_free_any(um_heap *h, void *p) {
@@ -512,6 +611,7 @@ um_heap *um_heap_create(um_heap_kind kind, um_flags place) {
         h->small[i] = &um_span_none.home;
     h->place = place;
     h->shared = kind == UM_HEAP_SHARED;
+    *(h->shared ? &h->locked_bytes : &h->open_bytes) = UM_SMALL_MAX;
     if (h->shared)
         enlist(h);
     return h;
@@ -525,32 +625,86 @@ static void give_queue(um_span **queue, bool slabs) {
     }
 }
 
-static void give_spare(um_heap *h) {
-    if (h->spare)
-        give_span(h->spare, h->spare->bytes);
-    h->spare = NULL;
+static void give_spares(um_heap *h, size_t n) {
+    while (n--) {
+        um_span *s = take_spare(h);
+        give_span(s, s->bytes);
+    }
 }
 
 /* All of it, blocks in use too. */
 static void give_all(um_heap *h) {
-    /* relaxed: nobody else is in a call */
-    atomic_store_explicit(&h->later, NULL, memory_order_relaxed);
-    for (unsigned c = 0; c < UM_CLASSES; c++) {
+    for (each_used(c, h)) {
         heap_bin *bin = &h->bins[c];
         if (bin->current)
-            um_queue_push(&bin->full, bin->current);
-        bin->current = NULL;
-        show(h, c, &um_span_none.home);
+            give_span(bin->current, um_slab_touched(bin->current));
         give_queue(&bin->full, true);
         give_queue(&bin->avail, true);
     }
     give_queue(&h->large, false);
-    give_spare(h);
+    give_spares(h, h->spare_count);
+}
+
+/* An empty slab of a heap that starts anew; room: bytes that it may still keep. */
+static void keep_or_give(um_heap *h, um_span *s, size_t *room) {
+    size_t touched = um_slab_touched(s);
+    if (touched > *room) {
+        give_span(s, touched);
+        return;
+    }
+    *room -= touched;
+    make_spare(h, s);
+}
+
+/* The current slab of a class stays so, if it was used. */
+static void start_anew(um_heap *h, unsigned c, um_span *s) {
+    if (s->carved == 0) {
+        no_current(h, c);
+        give_span(s, um_slab_touched(s));
+        return;
+    }
+    if (s->bytes < UM_SLOT_BYTES)
+        s->bytes = um_slab_touched(s);
+    s->carved = 0;
+    s->list = um_slab_end(s);
+    restart(s, UM_COUNTDOWN_NEVER);
+}
+
+static void keep_queue(um_heap *h, um_span **queue, size_t *room) {
+    while (*queue) {
+        um_span *s = *queue;
+        um_queue_remove(queue, s);
+        keep_or_give(h, s, room);
+    }
+}
+
+/* Relaxed: an option, which may change at any time; and nobody else is in a call that would push. */
+static void reset_all(um_heap *h) {
+    size_t room = atomic_load_explicit(&um_theap_cache_bytes, memory_order_relaxed);
+    bool queues = false;
+    atomic_store_explicit(&h->later, NULL, memory_order_relaxed);
+    give_spares(h, h->idle);
+    for (um_span *s = h->spares; s; s = s->next)
+        room -= um_min(room, s->bytes);
+    for (each_used(c, h)) {
+        heap_bin *bin = &h->bins[c];
+        if (bin->current)
+            start_anew(h, c, bin->current);
+        queues |= bin->full || bin->avail;
+        if (!bin->current)
+            h->used[c / 64] &= ~((uint64_t)1 << c % 64);
+    }
+    for (unsigned c = 0; queues && c < UM_CLASSES; c++) {
+        keep_queue(h, &h->bins[c].full, &room);
+        keep_queue(h, &h->bins[c].avail, &room);
+    }
+    give_queue(&h->large, false);
+    h->idle = h->spare_count;
 }
 
 void um_heap_reset(um_heap *h) {
     enter(h);
-    give_all(h);
+    reset_all(h);
     leave(h);
 }
 
@@ -567,15 +721,14 @@ void um_heap_trim(um_heap *h) {
     um_block *tail;
     enter(h);
     take_later(h);
-    for (unsigned c = 0; c < UM_CLASSES; c++) {
+    for (each_used(c, h)) {
         um_span *s = h->bins[c].current;
         if (!s || um_slab_walk(s, &tail) != s->carved)
             continue;
-        h->bins[c].current = NULL;
-        show(h, c, &um_span_none.home);
+        no_current(h, c);
         give_span(s, um_slab_touched(s));
     }
-    give_spare(h);
+    give_spares(h, h->spare_count);
     leave(h);
 }
 
@@ -619,12 +772,12 @@ void um_heap_stats(um_heap *h, um_heap_usage *out) {
     *out = (um_heap_usage){0};
     enter(h);
     take_later(h);
-    for (unsigned c = 0; c < UM_CLASSES; c++) {
+    for (each_used(c, h)) {
         add_current(out, h->bins[c].current);
         add_queue(out, h->bins[c].full, true);
         add_queue(out, h->bins[c].avail, false);
     }
-    out->slabs += h->spare != NULL;
+    out->slabs += h->spare_count;
     out->held_bytes = out->slabs * UM_SLOT_BYTES;
     add_large(out, h->large);
     leave(h);

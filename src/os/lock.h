@@ -22,21 +22,28 @@ UM_INLINE bool um_lock_passes(void) {
 UM_HIDDEN void um_lock_slow(um_lock *l);
 UM_HIDDEN void um_unlock_slow(um_lock *l);
 
-UM_INLINE void um_lock_take(um_lock *l) {
+/* The two halves of the fast path, for callers that have a slow one of their own. They know nothing of forks:
+   while a forker holds the lock, an attempt fails. */
+UM_INLINE bool um_lock_try(um_lock *l) {
     uint32_t free_word = 0;
-    if (um_lock_passes())
-        return;
-    /* L1: acquire pairs with the release in um_lock_drop (L2). */
-    if (um_unlikely(!atomic_compare_exchange_strong_explicit(&l->word, &free_word, 1, memory_order_acquire,
-                                                             memory_order_relaxed)))
+    /* L1: acquire pairs with the release in um_lock_end (L2). */
+    return atomic_compare_exchange_strong_explicit(&l->word, &free_word, 1, memory_order_acquire,
+                                                   memory_order_relaxed);
+}
+
+/* True: um_unlock_slow is to follow, for there are sleepers. */
+UM_INLINE bool um_lock_end(um_lock *l) {
+    /* L2: release publishes what the lock guards; pairs with L1. */
+    return atomic_fetch_sub_explicit(&l->word, 1, memory_order_release) != 1;
+}
+
+UM_INLINE void um_lock_take(um_lock *l) {
+    if (!um_lock_passes() && um_unlikely(!um_lock_try(l)))
         um_lock_slow(l);
 }
 
 UM_INLINE void um_lock_drop(um_lock *l) {
-    if (um_lock_passes())
-        return;
-    /* L2: release publishes what the lock guards; pairs with L1. */
-    if (um_unlikely(atomic_exchange_explicit(&l->word, 0, memory_order_release) == 2))
+    if (!um_lock_passes() && um_unlikely(um_lock_end(l)))
         um_unlock_slow(l);
 }
 

@@ -191,7 +191,8 @@ UM_INLINE size_t um_span_index(const um_span *s) {
 }
 
 UM_INLINE char *um_span_start(const um_span *s) {
-    return (char *)(um_space_window.base + (um_span_index(s) << UM_SLOT_SHIFT));
+    uintptr_t at = (uintptr_t)s - (uintptr_t)um_space_window.table;
+    return (char *)(um_space_window.base + (at << (UM_SLOT_SHIFT - UM_SPAN_SHIFT)));
 }
 
 /* m is NULL when the owner lets go of the slab. */

@@ -8,9 +8,12 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -95,14 +98,85 @@ Test(heap, its_end_frees_everything) {
             cr_expect_gt(held(), before);
             cr_expect_eq(usage(h).live_blocks, MANY);
             um_heap_reset(h);
-            cr_expect_eq(held(), before);
             cr_expect_eq(usage(h).live_blocks, 0);
         }
+        um_heap_reset(h);
+        cr_expect_eq(held(), before, "nobody wanted what it had kept");
         (void)um_heap_malloc(h, 100);
         um_heap_destroy(h);
         cr_expect_eq(held(), before);
     }
     um_heap_destroy(NULL);
+    um_space_check();
+}
+
+/* Between two resets blocks come from lists and from what is not cut yet; none overlap, and the heap does not
+   take memory in each round anew. */
+static void rounds(um_heap_kind kind) {
+    static unsigned char *blocks[MANY];
+    um_heap *h = make(kind);
+    uint64_t most = 0, takes = 0;
+    for (unsigned round = 0; round < 12; round++) {
+        for (unsigned i = 0; i < MANY; i++) {
+            blocks[i] = um_heap_malloc(h, size_of(i));
+            fill(blocks[i], i, size_of(i));
+            if (i % 5 == 4) { /* its place is taken again */
+                um_heap_free(h, blocks[i - 2]);
+                blocks[i - 2] = um_heap_malloc(h, size_of(i - 2));
+                fill(blocks[i - 2], i - 2, size_of(i - 2));
+            }
+        }
+        for (unsigned i = 0; i < MANY; i++)
+            check(blocks[i], i, size_of(i));
+        cr_expect_eq(usage(h).live_blocks, MANY);
+        um_heap_reset(h);
+        cr_expect_eq(usage(h).live_blocks, 0);
+        if (round == 1) {
+            most = usage(h).held_bytes;
+            takes = atomic_load(&um_module_counts[UM_MODULE_heap].takes);
+        }
+    }
+    cr_expect_leq(usage(h).held_bytes, most);
+    takes = atomic_load(&um_module_counts[UM_MODULE_heap].takes) - takes;
+    cr_expect_lt(takes, 1000, "most slabs stay, large blocks come anew: %lu", (unsigned long)takes);
+    um_heap_trim(h);
+    cr_expect_eq(usage(h).held_bytes, 0);
+    um_heap_destroy(h);
+    um_space_check();
+}
+
+Test(heap, starts_anew_in_one_thread) {
+    rounds(UM_HEAP_ONE_THREAD);
+}
+
+Test(heap, starts_anew_shared) {
+    rounds(UM_HEAP_SHARED);
+}
+
+/* A round that needs less lets go of the rest. */
+Test(heap, keeps_what_the_last_round_needed) {
+    um_heap *h = make(UM_HEAP_ONE_THREAD);
+    for (unsigned round = 0; round < 3; round++) {
+        for (unsigned i = 0; i < 10000; i++)
+            (void)um_heap_malloc(h, 64); /* 10 slabs */
+        um_heap_reset(h);
+        cr_expect_eq(usage(h).slabs, 10);
+    }
+    for (unsigned i = 0; i < 3000; i++)
+        (void)um_heap_malloc(h, 100); /* 5 slabs */
+    um_heap_reset(h);
+    cr_expect_leq(usage(h).slabs, 9, "the class that was not used has none");
+    (void)um_heap_malloc(h, 100);
+    um_heap_reset(h);
+    cr_expect_eq(usage(h).slabs, 1);
+    um_heap_reset(h);
+    cr_expect_eq(usage(h).slabs, 0);
+    um_theap_cache_bytes = 0;
+    for (unsigned i = 0; i < 10000; i++)
+        (void)um_heap_malloc(h, 64);
+    um_heap_reset(h);
+    cr_expect_eq(usage(h).slabs, 1, "without a cache, the current one");
+    um_heap_destroy(h);
     um_space_check();
 }
 
@@ -279,6 +353,35 @@ Test(heap, many_threads_share_one) {
     um_space_check();
 }
 
+/* Each block has one holder. */
+static void *hold(void *own) {
+    uintptr_t *blocks[8];
+    pthread_barrier_wait(&all_here);
+    for (unsigned i = 0; i < (UM_TSAN ? 20000 : 100000); i++) {
+        for (unsigned k = 0; k < 8; k++) {
+            blocks[k] = um_heap_malloc(common, 48);
+            *blocks[k] = (uintptr_t)own + k;
+        }
+        for (unsigned k = 0; k < 8; k++) {
+            cr_assert_eq(*blocks[k], (uintptr_t)own + k);
+            um_heap_free(common, blocks[k]);
+        }
+    }
+    return NULL;
+}
+
+Test(heap, one_at_a_time) {
+    pthread_t t[2];
+    common = make(UM_HEAP_SHARED);
+    pthread_barrier_init(&all_here, NULL, 2);
+    for (uintptr_t i = 0; i < 2; i++)
+        cr_assert_eq(pthread_create(&t[i], NULL, hold, (void *)(100 * (i + 1))), 0);
+    for (unsigned i = 0; i < 2; i++)
+        cr_assert_eq(pthread_join(t[i], NULL), 0);
+    cr_expect_eq(usage(common).live_blocks, 0);
+    um_heap_destroy(common);
+}
+
 static void *_Atomic handed[MANY];
 
 static void *give_back(void *unused) {
@@ -337,6 +440,96 @@ Test(heap, a_child_of_fork_goes_on) {
         cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0, "%#x", status);
     }
     atomic_store_explicit(&stop, true, memory_order_relaxed);
+    cr_assert_eq(pthread_join(t, NULL), 0);
+    um_heap_destroy(common);
+}
+
+/* While somebody forks, its locks are held: whoever calls meanwhile has to wait. So a fork's own handler,
+   which is called after those of the heaps, can see that each function takes the lock: it waits until the
+   caller sleeps. */
+static _Atomic(int) asked, answered;
+static _Atomic(pid_t) caller_id;
+static void *at_hand[2];
+
+static void call(int which) {
+    um_heap_usage u;
+    switch (which) {
+    case 1:
+        at_hand[1] = um_heap_malloc(common, 100);
+        break;
+    case 2:
+        um_heap_free(common, at_hand[0]);
+        break;
+    case 3:
+        at_hand[0] = um_heap_alloc(common, 100, UM_ZERO);
+        break;
+    case 4:
+        um_heap_free(common, um_heap_malloc(common, 100000));
+        break;
+    case 5:
+        at_hand[0] = um_heap_realloc(common, at_hand[0], 5000, 0);
+        break;
+    case 6:
+        um_heap_stats(common, &u);
+        break;
+    case 7:
+        um_heap_trim(common);
+        break;
+    default:
+        um_heap_reset(common);
+    }
+}
+enum { CALLS = 8 };
+
+static void *answer(void *unused) {
+    (void)unused;
+    atomic_store(&caller_id, (pid_t)syscall(SYS_gettid));
+    for (int which = 1; which <= CALLS; which++) {
+        while (atomic_load(&asked) < which)
+            sched_yield(); /* does not sleep */
+        call(which);
+        atomic_store(&answered, which);
+    }
+    return NULL;
+}
+
+static bool sleeps(void) {
+    char path[64], text[512] = "", *state;
+    FILE *f;
+    snprintf(path, sizeof path, "/proc/self/task/%d/stat", atomic_load(&caller_id));
+    f = fopen(path, "r");
+    cr_assert_not_null(f);
+    (void)!fread(text, 1, sizeof text - 1, f);
+    fclose(f);
+    state = strrchr(text, ')');
+    return state && state[2] == 'S';
+}
+
+static void while_all_is_locked(void) {
+    int which = atomic_load(&asked) + 1;
+    atomic_store(&asked, which);
+    while (atomic_load(&answered) < which && !sleeps())
+        sched_yield();
+    cr_expect_lt(atomic_load(&answered), which, "call %d did not wait", which);
+}
+
+Test(heap, every_call_takes_the_lock) {
+    pthread_t t;
+    cr_assert_eq(pthread_atfork(while_all_is_locked, NULL, NULL), 0); /* before the heaps' own */
+    common = make(UM_HEAP_SHARED);
+    at_hand[0] = um_heap_malloc(common, 100);
+    cr_assert_eq(pthread_create(&t, NULL, answer, NULL), 0);
+    while (!atomic_load(&caller_id))
+        sched_yield();
+    for (int which = 1; which <= CALLS; which++) {
+        int status;
+        pid_t child = fork();
+        if (child == 0)
+            _exit(0);
+        cr_assert_eq(waitpid(child, &status, 0), child);
+        while (atomic_load(&answered) < which)
+            sched_yield();
+    }
     cr_assert_eq(pthread_join(t, NULL), 0);
     um_heap_destroy(common);
 }
@@ -422,5 +615,6 @@ Test(heap, a_block_after_the_heaps_reset, .signal = SIGABRT) {
     um_heap *h = make(UM_HEAP_ONE_THREAD);
     void *p = um_heap_malloc(h, 100);
     um_heap_reset(h);
+    um_heap_reset(h); /* the first one keeps its slab */
     um_heap_free(h, p);
 }
