@@ -82,11 +82,6 @@ UM_EXPORT int malloc_trim(size_t pad) {
     return um_space_trim(pad);
 }
 
-static void to_stderr(void *ctx, const char *bytes, size_t n) {
-    (void)ctx;
-    (void)um_os_write(2, bytes, n); /* nowhere to report to */
-}
-
 UM_EXPORT void malloc_stats(void) {
     um_text t;
     um_snapshot s;
@@ -95,7 +90,7 @@ UM_EXPORT void malloc_stats(void) {
             um_aside_next.malloc_stats();
         return;
     }
-    um_text_init(&t, to_stderr, NULL);
+    um_text_init(&t, um_os_to_stderr, NULL);
     um_gather(&s);
     um_gather_placement(&s);
     um_report_text(&t, &s);

@@ -37,16 +37,11 @@ void um_hard_trace_take(um_hard_trace *t, const void *frame) {
     walk(t, (uintptr_t)frame);
 }
 
-static void to_stderr(void *ctx, const char *bytes, size_t n) {
-    (void)ctx;
-    (void)um_os_write(2, bytes, n); /* nowhere to report to */
-}
-
 void um_hard_trace_say(const um_hard_trace *t, const char *what) {
     um_text text;
     if (!t->depth)
         return;
-    um_text_init(&text, to_stderr, NULL);
+    um_text_init(&text, um_os_to_stderr, NULL);
     um_text_str(&text, "umalloc:   ");
     um_text_str(&text, what);
     um_text_str(&text, " by thread ");

@@ -8,17 +8,12 @@
 static __thread bool dying __attribute__((tls_model("initial-exec")));
 void (*um_fatal_tell)(const void *address);
 
-static void to_stderr(void *ctx, const char *bytes, size_t n) {
-    (void)ctx;
-    (void)um_os_write(2, bytes, n); /* nowhere to report to */
-}
-
 void um_fatal(const char *kind, const void *address, size_t block_bytes, const char *detail) {
     um_text t;
     if (dying)
         um_os_kill();
     dying = true;
-    um_text_init(&t, to_stderr, NULL);
+    um_text_init(&t, um_os_to_stderr, NULL);
     um_text_str(&t, "umalloc: ");
     um_text_str(&t, kind);
     um_text_str(&t, ": ");

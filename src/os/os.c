@@ -292,6 +292,11 @@ int um_os_write(int fd, const char *bytes, size_t n) {
     return 0;
 }
 
+void um_os_to_stderr(void *ctx, const char *bytes, size_t n) {
+    (void)ctx;
+    (void)um_os_write(2, bytes, n);
+}
+
 int um_os_create(const char *path) {
     return (int)kernel(SYS_openat, AT_FDCWD, (long)path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY,
                        0644, 0, 0);

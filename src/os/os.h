@@ -82,6 +82,8 @@ UM_HIDDEN int um_os_catch_faults(void (*handler)(const um_os_fault *fault));
 
 /* Writes all bytes, retrying EINTR. */
 UM_HIDDEN int um_os_write(int fd, const char *bytes, size_t n);
+/* To stderr: what texts (um_text_sink) flow into. There is nowhere to report an error to. */
+UM_HIDDEN void um_os_to_stderr(void *ctx, const char *bytes, size_t n);
 /* fd >= 0, or a negated errno value. Truncates or creates (0644), close-on-exec, never follows into a tty. */
 UM_HIDDEN int um_os_create(const char *path);
 /* fd >= 0, or a negated errno value. For reading, close-on-exec. */
