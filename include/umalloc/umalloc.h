@@ -128,7 +128,7 @@ typedef struct um_stats {
     uint32_t version;         /* UM_STATS_VERSION of the library */
     uint64_t allocated;       /* in blocks that the program holds */
     uint64_t active;          /* in spans that hold such blocks, or are cut for them, or are a module's */
-    uint64_t dirty;           /* freed, kept for reuse */
+    uint64_t dirty;           /* free, kept in memory for reuse */
     uint64_t metadata;        /* records of the allocator's own */
     uint64_t resident;        /* the sum of the last three: the most it has in memory */
     uint64_t mapped;          /* address space */

@@ -30,6 +30,8 @@
     X(numa_remote_spans, "spans refused under a strict policy, for their pages lay elsewhere")               \
     X(numa_policy_errors, "regions left to first touch, their policy refused")                               \
     X(hugetlb_fallbacks, "requests of explicit huge pages served by ordinary ones")                          \
+    X(prefaults_short, "times that not all memory could be put into place")                                  \
+    X(unlocked_bytes, "bytes that could not be locked (RLIMIT_MEMLOCK)")                                     \
     X(huge_wanted_bytes, "bytes that huge pages were asked for")                                             \
     X(retired_objects, "objects retired; of a thread, when its batch is full")                               \
     X(reclaimed_objects, "retired objects that were reclaimed")                                              \

@@ -74,8 +74,8 @@ typedef enum um_harden_level { UM_HARDEN_OFF, UM_HARDEN_ON, UM_HARDEN_FULL } um_
     X(hugepages, HUGEPAGES, CHOICE, UM_HUGEPAGES_AUTO, UM_HUGEPAGES_CHOICES, 0, "", "evolving",              \
       "Huge pages: auto asks for transparent ones once 32 MiB are in use in small blocks or 512 MiB in "     \
       "all, off never, thp from the start where that costs small programs nothing, always from the first "   \
-      "byte on. hugetlb takes pages from the system's pool of that size, and ordinary ones once it is "      \
-      "empty.")                                                                                              \
+      "byte on. hugetlb takes pages from the system's pool of that size, of the node that memory belongs "   \
+      "on, and ordinary ones once it is empty there.")                                                       \
     X(numa, NUMA, NUMA, "local", 1, UM_PLACING_TEXT_MAX, "policy", "evolving",                               \
       "Which NUMA nodes memory comes from: that of the thread (local), only that (local-strict), only "      \
       "those named (bind) or first (prefer), page by page in turn (interleave, weighted), span by span in "  \
@@ -85,14 +85,17 @@ typedef enum um_harden_level { UM_HARDEN_OFF, UM_HARDEN_ON, UM_HARDEN_FULL } um_
       "A NUMA policy that cannot be had stops the program (status 2) instead of degrading.")                 \
     X(prefault, PREFAULT, BYTES, 0, 0, 1ull << 46, "bytes", "evolving",                                      \
       "Memory to put into place at the start and never to give back: a program that needs no more meets no " \
-      "page fault and no system call in malloc and free after its warm-up. On several nodes this holds for " \
-      "threads of the main thread's node. The hardened allocator does not promise it.")                      \
+      "page fault and no system call in malloc and free after its warm-up. With hugetlb it comes from the "  \
+      "pool. On several nodes each has so much, once a thread runs there; where nodes take turns, its "      \
+      "share. "                                                                                              \
+      "What the system cannot give is left out, which one line tells. The hardened allocator does not "      \
+      "promise it.")                                                                                         \
     X(prefault_thread, PREFAULT_THREAD, BYTES, 0, 0, 1ull << 40, "bytes", "evolving",                        \
       "So much more for each thread that is alive at the same time, put into place at its first call.")      \
     X(lock, LOCK, BOOL, 0, 0, 1, "", "evolving",                                                             \
       "Lock all memory of the allocator (mlock): it is never swapped out and never given back. What "        \
-      "RLIMIT_MEMLOCK refuses later is put into place and kept, but not locked: VmLck in /proc/PID/status "  \
-      "tells.")
+      "RLIMIT_MEMLOCK refuses is put into place and kept, but not locked: one line tells, the report how "   \
+      "much.")
 
 /* Those that a program may change while it runs: X(id). No texts. */
 #define UM_OPTIONS_LIVE(X)                                                                                   \

@@ -56,7 +56,7 @@ typedef struct um_snapshot {
     uint64_t mapped;          /* address space mapped by umalloc */
     uint64_t retained;        /* mapped but given back: costs address space only */
     uint64_t metadata;        /* tables and heaps */
-    uint64_t dirty;           /* freed, kept for reuse */
+    uint64_t dirty;           /* free, kept in memory for reuse */
     uint64_t peak;            /* highest active + dirty since the start */
     uint64_t kernel_resident; /* RSS of the process as the kernel says, 0 if unknown */
     uint64_t large_live_bytes, large_live_count;

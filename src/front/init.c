@@ -48,10 +48,12 @@ void um_front_init_child(void) {
 
 /* Those threads that end leave theirs to the next. */
 static int prefault_for(um_theap *h) {
+    int err = um_pin_first(h->node), next;
     if (!um_option.prefault_thread || h->prefaulted)
-        return 0;
+        return err;
     h->prefaulted = true;
-    return um_pin(h->node, 0, um_option.prefault_thread);
+    next = um_pin(h->node, 0, um_option.prefault_thread);
+    return err ? err : next;
 }
 
 um_theap *um_front_heap(void) {
@@ -89,11 +91,6 @@ static void early(void) __attribute__((ifunc("prepare_bins")));
 static __attribute__((used)) void (*const volatile resolved_early)(void) = early;
 #endif
 
-static void to_stderr(void *ctx, const char *bytes, size_t n) {
-    (void)ctx;
-    (void)um_os_write(2, bytes, n); /* nowhere to report to */
-}
-
 void um_front_apply_live(void) {
     uint64_t soft =
         um_option.soft_limit == UM_OPTION_AUTO ? um_os_memory_limit() / 10 * 9 : um_option.soft_limit;
@@ -119,12 +116,16 @@ static void apply_options(void) {
 /* The start is the time to say that memory cannot be had; later it is populated, or not, as the system can.
  */
 static void start_pinned(um_theap *h, um_text *t) {
-    int err = um_pin(h->node, um_option.prefault, 0);
+    int err = um_option.lock && !um_option.prefault ? um_pin(h->node, 0, 0) : 0;
+    um_space_setting.prefault_bytes = um_option.prefault;
+    for (unsigned i = 0; um_place.turns && i < um_place.count; i++) {
+        int next = um_pin_first(i);
+        err = err ? err : next;
+    }
     err = err ? err : prefault_for(h);
     if (!err)
         return;
-    um_text_str(t, um_option.lock ? "umalloc: UMALLOC_LOCK" : "umalloc: UMALLOC_PREFAULT");
-    um_text_str(t, ": not all of the memory can be had (error ");
+    um_text_str(t, "umalloc: UMALLOC_PREFAULT: not all of the memory can be had (error ");
     um_text_u64(t, (uint64_t)err);
     um_text_str(t, "); going on without the rest\n");
     um_text_flush(t);
@@ -188,7 +189,7 @@ static __attribute__((constructor(101))) void um_start(int argc, char **argv, ch
     um_os_init();
     if (um_aside())
         return; /* silent, and no report */
-    um_text_init(&t, to_stderr, NULL);
+    um_text_init(&t, um_os_to_stderr, NULL);
     if (envp && !um_os_secure())
         complaints = um_options_load(envp, &t);
     complaints += um_place_init(&um_placing_asked, um_option_given(&um_option.numa), &t);

@@ -83,7 +83,7 @@ static void text_gauges(um_text *t, const um_snapshot *s) {
     text_bytes_row(t, "mapped", s->mapped, "address space");
     text_bytes_row(t, "retained", s->retained, "mapped, its memory given back");
     text_bytes_row(t, "metadata", s->metadata, "tables and thread heaps");
-    text_bytes_row(t, "dirty", s->dirty, "freed, kept for reuse");
+    text_bytes_row(t, "dirty", s->dirty, "free, kept in memory for reuse");
     text_bytes_row(t, "peak", s->peak, "highest active + dirty");
     text_bytes_row(t, "huge pages", s->huge_bytes, "of it in huge pages, measured");
     if (s->counters.huge_wanted_bytes)
@@ -93,6 +93,12 @@ static void text_gauges(um_text *t, const um_snapshot *s) {
         text_label(t, "hugetlb fallbacks");
         text_count(t, "", s->counters.hugetlb_fallbacks, "\n");
     }
+    if (s->counters.prefaults_short) {
+        text_label(t, "prefaults short");
+        text_count(t, "", s->counters.prefaults_short, "\n");
+    }
+    if (s->counters.unlocked_bytes)
+        text_bytes_row(t, "not locked", s->counters.unlocked_bytes, "that UMALLOC_LOCK was refused");
 #define X(id, help)                                                                                          \
     if (s->modules[UM_MODULE_##id].takes)                                                                    \
         text_bytes_row(t, "in " #id, s->modules[UM_MODULE_##id].bytes, "of it in spans of " help);

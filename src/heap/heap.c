@@ -15,6 +15,7 @@
 #include "os/fatal.h"
 #include "os/os.h"
 #include "slab/remote.h"
+#include "space/pin.h"
 #include "space/space.h"
 
 #define KEEPER_BYTES   8192u
@@ -572,6 +573,7 @@ void um_theap_move(um_theap *h) {
     um_theap_idle(h);
     h->astray = 0;
     h->node = (uint8_t)um_place_here();
+    (void)um_pin_first(h->node); /* that it cannot be had is counted */
     h->patience = (uint8_t)(again ? um_min(2u * h->patience, PATIENCE_MAX) : UM_PATIENCE);
     h->moved_at = h->ticks;
     UM_COUNT_ADD(numa_migrations, 1);

@@ -2,6 +2,9 @@
    - it is reserved when it is mapped (mmap answers ENOMEM, the clean failure) and put into place at once,
    which finds out about limits of cgroups and nodes that the reservation does not know; where either fails,
      ordinary pages are taken, and that is said once;
+   - with several nodes it comes from those that it belongs on: a node whose part of the pool is empty has
+   ordinary pages of its own, which are nearer than another node's huge ones. (Where the kernel spreads the
+   pages, from all.)
    - it is given back in whole pages only, by munmap: after MADV_DONTNEED the reservation would be gone, and a
      touch could fail. For the same reason nothing gives back, moves or replaces parts of it
      (um_space_setting.rigid). What is mapped again is reserved again;
@@ -30,16 +33,11 @@ size_t um_hugetlb_slots(void) {
     return (um_space_setting.hugepages == UM_SPACE_HUGE_POOL_1G ? UM_GIB : 2 * UM_MIB) >> UM_SLOT_SHIFT;
 }
 
-static void to_stderr(void *ctx, const char *bytes, size_t n) {
-    (void)ctx;
-    (void)um_os_write(2, bytes, n); /* nowhere to report to */
-}
-
 static void say_short(int err) {
     um_text t;
     if (atomic_exchange_explicit(&said, true, memory_order_relaxed)) /* see above */
         return;
-    um_text_init(&t, to_stderr, NULL);
+    um_text_init(&t, um_os_to_stderr, NULL);
     um_text_str(&t, "umalloc: UMALLOC_HUGEPAGES=hugetlb:");
     um_text_str(&t, um_hugetlb_slots() > UM_HUGE_SLOTS ? "1G" : "2M");
     um_text_str(&t, ": the pool has too few pages (errno ");
@@ -62,13 +60,15 @@ int um_hugetlb_map(um_space *sp, size_t first, size_t slots) {
     int err = um_os_map_pool_at(at, bytes, um_log2_floor(um_hugetlb_slots() << UM_SLOT_SHIFT));
     if (err)
         return err;
-    um_place_bind((unsigned)(sp - um_spaces), at, bytes);
+    um_place_bind_pool((unsigned)(sp - um_spaces), at, bytes);
     err = um_os_populate(at, bytes);
-    if (err && err != EINVAL) { /* an older kernel: there is the reservation */
-        (void)um_os_unmap(at, bytes);
-        return err;
+    if (err == EINVAL && !um_place.strict) { /* before Linux 5.14: there is the reservation, on some node */
+        um_place_bind((unsigned)(sp - um_spaces), at, bytes);
+        return 0;
     }
-    return 0;
+    if (err)
+        (void)um_os_unmap(at, bytes);
+    return err == EFAULT ? ENOMEM : err; /* what a signal would tell */
 }
 
 /* The run can be told from others: what is forgotten could not be treated as it must be. */

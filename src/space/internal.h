@@ -25,8 +25,9 @@ typedef struct um_space {
     size_t open_slot, region_end;        /* fresh memory comes from here */
     size_t opened_slots, unmapped_slots; /* opened and not lost; of them given back with their addresses */
     size_t active_slots, dirty_bytes;
-    size_t run_slots;           /* of the active ones, those in spans of more than one */
-    _Atomic(size_t) full_slots; /* active one-slot spans in use to their end; relaxed, no lock: a hint */
+    _Atomic(size_t) active_seen; /* active_slots; relaxed, no lock to read it: a hint */
+    size_t run_slots;            /* of the active ones, those in spans of more than one */
+    _Atomic(size_t) full_slots;  /* active one-slot spans in use to their end; relaxed, no lock: a hint */
     size_t peak_now, peak_before, peak_ever; /* of active bytes: this interval, the last; of active + dirty */
     size_t trimmed_bytes;                    /* by um_space_trim_idle, and not wanted since */
     size_t missed_now, missed_before;        /* of those, wanted again: this interval, the last */

@@ -20,6 +20,7 @@
 #include "os/numa.h"
 #include "os/os.h"
 #include "os/topology.h"
+#include "space/internal.h"
 
 #include <errno.h>
 
@@ -175,19 +176,38 @@ unsigned um_place_look(void) {
     return place;
 }
 
+static bool has_places(void) {
+    return um_place.homing || um_place.turns;
+}
+
 unsigned um_place_of(unsigned id) {
-    for (unsigned i = 0; (um_place.homing || um_place.turns) && i < um_place.count; i++)
+    for (unsigned i = 0; has_places() && i < um_place.count; i++)
         if (um_place.id[i] == id)
             return i;
     return UM_NODES_MAX;
 }
 
+/* In use of a place, for each turn that it has in a round: a is below b. */
+static bool below(unsigned a, unsigned b) {
+    uint64_t used_a = atomic_load_explicit(&um_spaces[a].active_seen, memory_order_relaxed); /* hints */
+    uint64_t used_b = atomic_load_explicit(&um_spaces[b].active_seen, memory_order_relaxed);
+    return used_a * weight[b] < used_b * weight[a];
+}
+
+/* Turns alone would give each place its share of spans, not of bytes, nor of those that live on. */
 unsigned um_place_next(uint32_t *turn) {
     uint32_t t = um_placing_turn(&turns, (*turn)++);
-    unsigned i = 0;
-    while (t >= weight[i])
-        t -= weight[i++];
-    return i;
+    unsigned best = 0;
+    while (t >= weight[best])
+        t -= weight[best++];
+    for (unsigned i = 0; i < um_place.count; i++)
+        if (below(i, best))
+            best = i;
+    return best;
+}
+
+size_t um_place_share(unsigned place, size_t bytes) {
+    return um_place.turns ? (size_t)(bytes / turns.turns * weight[place]) : bytes;
 }
 
 /* Nearer than b from `from`; of equals the one with the lower number. */
@@ -212,6 +232,17 @@ unsigned um_place_choice(unsigned place, unsigned k) {
     return UM_NODES_MAX;
 }
 
+/* The kernel finds out at the first touch that it has no page of a pool there, and we look (um_os_populate).
+ */
+static int tell_pool(unsigned place, uintptr_t at, size_t bytes) {
+    um_node_set one = um_node_set_of(um_place.id[place]);
+    bool many = mode == UM_POLICY_PREFERRED_MANY;
+    int err = um_os_policy(at, bytes, UM_POLICY_BIND, many ? &um_place.nodes : &one, 0);
+    if (!err && many)
+        (void)um_os_home_node(at, bytes, um_place.id[place]); /* else those that come first */
+    return err;
+}
+
 static int tell(unsigned place, uintptr_t at, size_t bytes) {
     um_node_set one = um_node_set_of(um_place.id[place]);
     int err = EINVAL;
@@ -228,7 +259,7 @@ static int tell(unsigned place, uintptr_t at, size_t bytes) {
     return um_os_policy(at, bytes, UM_POLICY_PREFERRED, &one, 0);
 }
 
-void um_place_bind(unsigned place, uintptr_t at, size_t bytes) {
+static void bind(unsigned place, uintptr_t at, size_t bytes, bool pool) {
     int err;
     if (um_place.policy == UM_PLACING_NONE)
         return;
@@ -236,7 +267,7 @@ void um_place_bind(unsigned place, uintptr_t at, size_t bytes) {
         UM_COUNT_ADD(numa_policy_errors, 1);
         return;
     }
-    err = tell(place, at, bytes);
+    err = pool && has_places() ? tell_pool(place, at, bytes) : tell(place, at, bytes);
     if (!err)
         return;
     UM_COUNT_ADD(numa_policy_errors, 1);
@@ -245,6 +276,14 @@ void um_place_bind(unsigned place, uintptr_t at, size_t bytes) {
         atomic_store_explicit(&um_place.first_touch, true, memory_order_relaxed);
     else if (err == EINVAL)
         (void)um_topology_refresh(); /* the cpuset changed; the next fallback sees it */
+}
+
+void um_place_bind(unsigned place, uintptr_t at, size_t bytes) {
+    bind(place, at, bytes, false);
+}
+
+void um_place_bind_pool(unsigned place, uintptr_t at, size_t bytes) {
+    bind(place, at, bytes, true);
 }
 
 int um_place_try(void) {
@@ -262,9 +301,7 @@ int um_place_try(void) {
     return err;
 }
 
-/* What can be touched, on whatever nodes we may use and within our control groups, beside what others are
-   about to. */
-static uint64_t room(void) {
+uint64_t um_place_room(void) {
     uint64_t others = atomic_load_explicit(&filling, memory_order_relaxed), available; /* hint */
     um_node_set allowed;
     allowed_nodes(&allowed);
@@ -278,7 +315,7 @@ static bool may_touch(size_t bytes) {
         if (atomic_compare_exchange_weak_explicit(&credit, &left, left - bytes, memory_order_relaxed,
                                                   memory_order_relaxed))
             return true;
-    there = room();
+    there = um_place_room();
     if (there < bytes)
         return false;
     atomic_store_explicit(&credit, um_min((there - bytes) / CREDIT_PART, CREDIT_MAX), memory_order_relaxed);
@@ -292,14 +329,15 @@ static bool touch(uintptr_t at, size_t bytes) {
         return false;
     (void)atomic_fetch_add_explicit(&filling, bytes, memory_order_relaxed); /* hint */
     err = um_os_populate(at, bytes);
-    if (err == EINVAL) /* before Linux 5.14 */
+    if (err == EINVAL) /* before Linux 5.14; another thread may write at the same time */
         for (size_t i = 0; i < bytes; i += um_os_page_bytes)
-            *(volatile char *)(at + i) = 0;
-    (void)atomic_fetch_sub_explicit(&filling, bytes, memory_order_relaxed); /* hint */
+            (void)__atomic_fetch_add((unsigned char *)(at + i), 0, __ATOMIC_RELAXED); /* changes nothing */
+    (void)atomic_fetch_sub_explicit(&filling, bytes, memory_order_relaxed);           /* hint */
     return !err || err == EINVAL;
 }
 
-/* False: a page is elsewhere. What the kernel will not tell counts as right: the report says so. */
+/* False: a page is elsewhere, or nowhere. What the kernel will not tell counts as right: the report says so.
+ */
 static bool look_at(const um_node_set *want, uintptr_t at, size_t bytes) {
     int nodes[FILL_PAGES];
     for (size_t pages = bytes / um_os_page_bytes; pages;) {
@@ -310,7 +348,7 @@ static bool look_at(const um_node_set *want, uintptr_t at, size_t bytes) {
             return err == EPERM || err == ENOSYS;
         }
         for (size_t i = 0; i < n; i++)
-            if (nodes[i] < 0 || !um_node_set_has(want, (unsigned)nodes[i]))
+            if (nodes[i] < 0 || (want && !um_node_set_has(want, (unsigned)nodes[i])))
                 return false;
         at += n * um_os_page_bytes;
         pages -= n;
@@ -331,15 +369,16 @@ static bool send_home(const um_node_set *want, uintptr_t at, size_t bytes) {
 }
 
 bool um_place_fill_on(const um_node_set *want, uintptr_t at, size_t bytes, bool keep) {
-    if (bytes > FILL_BYTES && bytes > room()) /* not to be found out step by step */
+    if (!keep && bytes > FILL_BYTES && bytes > um_place_room()) /* not to be found out step by step */
         return false;
     for (size_t done = 0, n; done < bytes; done += n) {
         uintptr_t step = at + done;
-        bool touched, right;
+        bool touched;
         n = um_min(FILL_BYTES, bytes - done);
+        if (keep && want && look_at(want, step, n)) /* of a pool, it costs nothing more */
+            continue;
         touched = touch(step, n);
-        right = touched && (!want || look_at(want, step, n) || send_home(want, step, n));
-        if (right)
+        if (touched && (!want || look_at(want, step, n) || send_home(want, step, n)))
             continue;
         if (!keep)
             (void)um_os_purge(at, done + n); /* zero either way */
@@ -350,12 +389,10 @@ bool um_place_fill_on(const um_node_set *want, uintptr_t at, size_t bytes, bool 
     return true;
 }
 
-bool um_place_fill(unsigned place, uintptr_t at, size_t bytes) {
+bool um_place_fill(unsigned place, uintptr_t at, size_t bytes, bool keep) {
     um_node_set one = um_node_set_of(um_place.id[place]);
-    if (atomic_load_explicit(&um_place.first_touch, memory_order_relaxed)) /* nobody was told of the nodes */
-        return true;
-    return um_place_fill_on(um_place.sole         ? NULL
-                            : um_place.restricted ? &um_place.nodes
-                                                  : &one,
-                            at, bytes, false);
+    bool told =
+        um_place.strict && !um_place.sole &&
+        !atomic_load_explicit(&um_place.first_touch, memory_order_relaxed); /* a late look costs a call */
+    return um_place_fill_on(!told ? NULL : um_place.restricted ? &um_place.nodes : &one, at, bytes, keep);
 }

@@ -42,19 +42,28 @@ UM_INLINE unsigned um_place_here(void) {
 /* The place whose memory belongs on the node with kernel id `id` (any value), and nowhere else; UM_NODES_MAX:
    no such. */
 UM_HIDDEN unsigned um_place_of(unsigned id);
-/* The place whose turn it is; *turn is the caller's own. */
+/* The place that has the least in use for its weight; of equals that whose turn it is. *turn is the caller's
+ * own. */
 UM_HIDDEN unsigned um_place_next(uint32_t *turn);
 /* The k-th choice for who wants `place`, or UM_NODES_MAX: there is none. The first is the place itself. */
 UM_HIDDEN unsigned um_place_choice(unsigned place, unsigned k);
 
 /* Tells the kernel where the pages of fresh memory of the place belong. */
 UM_HIDDEN void um_place_bind(unsigned place, uintptr_t at, size_t bytes);
-/* Touches all pages, which read as zero, and looks where they are. False: not all are where the policy wants
-   them, or the kernel would have to kill for them; then none is kept. True where the kernel takes no policy.
- */
-UM_HIDDEN bool um_place_fill(unsigned place, uintptr_t at, size_t bytes);
+/* The same of memory from a pool of huge pages, which fails at its first touch where those nodes have none of
+   the pool left. */
+UM_HIDDEN void um_place_bind_pool(unsigned place, uintptr_t at, size_t bytes);
+/* What can be touched without the kernel having to kill: on whatever nodes we may use and within our control
+   groups, beside what others are about to touch. Reads some files. */
+UM_HIDDEN uint64_t um_place_room(void);
+/* Of `bytes` the part that belongs to the place, where the places take turns; else all. */
+UM_HIDDEN size_t um_place_share(unsigned place, size_t bytes);
+/* Touches all pages, whose contents stay, and looks where they are if the policy is strict. False: not all
+   are where it wants them, or the kernel would have to kill for them. Then none is kept, and what they held
+   is lost; or, where they may be there already and are to be kept, they stay as far as they came. */
+UM_HIDDEN bool um_place_fill(unsigned place, uintptr_t at, size_t bytes, bool keep);
 /* The same, for pages that are to be on some of these nodes (kernel ids; NULL: on any), whatever the kernel
-   was told. On memory in use: what it holds stays, and is lost on false, unless it is to be kept. */
+   was told. */
 UM_HIDDEN bool um_place_fill_on(const um_node_set *want, uintptr_t at, size_t bytes, bool keep);
 
 #endif

@@ -384,6 +384,7 @@ static size_t run_of(size_t slots) {
 static void resize_active_locked(um_space *sp, size_t from, size_t to) {
     sp->active_slots += to - from;
     sp->run_slots += run_of(to) - run_of(from);
+    atomic_store_explicit(&sp->active_seen, sp->active_slots, memory_order_relaxed); /* hint */
     /* a counter; unsigned wrap makes the difference right */
     atomic_fetch_add_explicit(&um_space_footprint, (to - from) << UM_SLOT_SHIFT, memory_order_relaxed);
 }
@@ -435,6 +436,15 @@ static um_span *alloc_once(um_space *sp, size_t slots, size_t align, bool *zeroe
     return s;
 }
 
+/* Under a strict policy: its pages are there, and where they should be. */
+static bool is_placed(um_space *sp, const um_span *s) {
+    bool pool;
+    um_lock_take(&sp->lock);
+    pool = um_hugetlb_holds(sp, s); /* a page of a pool is there, and must not go in parts */
+    um_lock_drop(&sp->lock);
+    return um_place_fill(s->node, (uintptr_t)um_span_start(s), (size_t)s->slots << UM_SLOT_SHIFT, pool);
+}
+
 /* From one space; under a strict policy, with all its pages where they should be: what is dirty was looked at
    before. */
 static um_span *alloc_from(um_space *sp, size_t slots, size_t align, bool *zeroed) {
@@ -450,8 +460,7 @@ static um_span *alloc_from(um_space *sp, size_t slots, size_t align, bool *zeroe
     um_span_set_migrated(s, false);
     if (zeroed)
         *zeroed = zero;
-    if (um_likely(!um_place.strict) || !zero ||
-        um_place_fill(s->node, (uintptr_t)um_span_start(s), slots << UM_SLOT_SHIFT))
+    if (um_likely(!um_place.strict) || !zero || is_placed(sp, s))
         return s;
     um_space_free(s, 0);
     return NULL;
@@ -641,7 +650,7 @@ void um_space_stat(unsigned node, um_space_stats *out) {
     out->mapped = (sp->opened_slots - sp->unmapped_slots) << UM_SLOT_SHIFT;
     out->unmapped = sp->unmapped_slots << UM_SLOT_SHIFT;
     out->active = sp->active_slots << UM_SLOT_SHIFT;
-    out->dirty = sp->dirty_bytes;
+    out->dirty = sp->dirty_bytes + um_pin_clean_locked(sp);
     out->peak = sp->peak_ever;
     um_lock_drop(&sp->lock);
 }

@@ -18,13 +18,14 @@ typedef struct um_space_settings {
     _Atomic(uint64_t) limit_bytes;      /* 0: none */
     _Atomic(uint64_t) soft_limit_bytes; /* 0: none */
     int hugepages;                      /* um_hugepages_mode */
+    size_t prefault_bytes;              /* of each node that threads run on: see pin.c */
     bool lock;                          /* what is opened is locked */
     bool rigid;                         /* some memory must not be given back a page at a time: see pin.c */
 } um_space_settings;
 extern UM_HIDDEN um_space_settings um_space_setting;
 #define UM_SPACE_SETTING(field) atomic_load_explicit(&um_space_setting.field, memory_order_relaxed)
 
-/* Bytes; under the space's lock. */
+/* Bytes; under the space's lock. dirty: all that is free and in memory, so what is pinned and clean too. */
 typedef struct um_space_stats {
     size_t mapped, active, dirty, unmapped, metadata, peak;
 } um_space_stats;

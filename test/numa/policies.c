@@ -10,6 +10,7 @@
  * A case with `refused` runs behind a seccomp filter that lets the calls about policies fail with that errno.
  * The queries that this program makes itself pass it, see census_ask. */
 #include "check.h"
+#include "groups.h"
 #include "places.h"
 
 #include <linux/filter.h>
@@ -17,9 +18,7 @@
 #include <malloc.h>
 #include <stdatomic.h>
 #include <stddef.h>
-#include <sys/mount.h>
 #include <sys/prctl.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -424,6 +423,16 @@ static void fill_and_give(size_t bytes, size_t available) {
     }
 }
 
+/* The kernel's watermarks may rise to four times the least one: what is below is not to be had. */
+static size_t to_be_had(size_t unused, size_t nodes) {
+    FILE *f = fopen("/proc/sys/vm/min_free_kbytes", "r");
+    size_t kib = 0, all = (size_t)__builtin_popcountll(w->allowed);
+    CHECK(f && fscanf(f, "%zu", &kib) == 1, "min_free_kbytes");
+    fclose(f);
+    kib = 4 * kib * nodes / all;
+    return unused > kib * 1024 + unused / 16 ? unused - kib * 1024 : unused / 16;
+}
+
 static size_t free_bytes(uint64_t nodes) {
     long long sum = 0, one;
     for (int n = 0; n < NODES_MAX; n++)
@@ -434,7 +443,7 @@ static size_t free_bytes(uint64_t nodes) {
 
 /* No node has anything left: the kernel would have to kill. */
 static void full_machine(void) {
-    size_t available = free_bytes(w->allowed);
+    size_t available = to_be_had(free_bytes(w->allowed), 4);
     fill_and_give(20000, available);
     fill_and_give(MIB, available);
     fill_and_give(10 * MIB, available);
@@ -461,8 +470,8 @@ static void full_machine_by_threads(void) {
 }
 
 static void full_node(void) {
-    fill_and_give(20000, free_bytes(bit(w->a)));
-    fill_and_give(MIB, free_bytes(bit(w->a)));
+    fill_and_give(20000, to_be_had(free_bytes(bit(w->a)), 1));
+    fill_and_give(MIB, to_be_had(free_bytes(bit(w->a)), 1));
 }
 
 #define GROUP_BYTES (64 * MIB)
@@ -475,32 +484,13 @@ static void full_group(void) {
 
 /* Most of the node is memory that the kernel may take back: it is as good as free. */
 static void reclaimable(void) {
-    size_t bytes = free_bytes(bit(w->a)) / 8 * 7, available = free_bytes(bit(w->a));
+    size_t bytes = free_bytes(bit(w->a)) / 8 * 7, available = to_be_had(free_bytes(bit(w->a)), 1);
     unsigned long node = bit(w->a);
     char *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     CHECK(p != MAP_FAILED && mbind(p, bytes, MPOL_BIND, &node, sizeof node * 8 + 1, 0) == 0, "memory there");
     memset(p, 1, bytes);
     CHECK(madvise(p, bytes, MADV_FREE) == 0, "MADV_FREE");
     fill_and_give(MIB, available);
-}
-
-/* cgroup v2: this process goes to a group of its own, whose nodes can be set. */
-#define GROUPS "/sys/fs/cgroup"
-
-static void put(const char *file, const char *text) {
-    int fd = open(file, O_WRONLY | O_CLOEXEC);
-    CHECK(fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text), "%s takes %s", file, text);
-    close(fd);
-}
-
-static void own_group(void) {
-    mkdir(GROUPS, 0755);
-    CHECK(mount("none", GROUPS, "cgroup2", 0, NULL) == 0 || errno == EBUSY, "the groups");
-    put(GROUPS "/cgroup.subtree_control", "+cpuset +memory");
-    mkdir(GROUPS "/own", 0755); /* it may be there, with the settings of another case */
-    put(GROUPS "/own/cpuset.mems", "\n");
-    put(GROUPS "/own/memory.max", "max");
-    put(GROUPS "/own/cgroup.procs", "0");
 }
 
 static void take_on(const place *where, uint64_t nodes, double percent, const char *when) {

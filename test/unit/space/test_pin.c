@@ -1,14 +1,28 @@
 /* Pinned memory: it is in memory from the start, with its records, and nothing gives it back. */
 #include "space/internal.h"
 #include "space/pin.h"
+#include "conf/counters.h"
+#include "os/available.h"
 #include "os/os.h"
 
+#include "refuse.h"
 #include "spans.h"
 
 #include <criterion/criterion.h>
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static uint64_t available = UINT64_MAX;
+
+uint64_t __wrap_um_os_available(const um_node_set *nodes);
+uint64_t __wrap_um_os_available(const um_node_set *nodes) {
+    (void)nodes;
+    return available;
+}
 
 static void start(void) {
     cr_assert_eq(um_space_init(), 0);
@@ -98,10 +112,68 @@ Test(pin, a_span_in_use_is_not_touched_by_other_ways) {
     cr_expect_eq(s->state, UM_DIRTY);
 }
 
+Test(pin, no_more_than_there_is) {
+    available = 16 * UM_MIB;
+    cr_expect_eq(um_pin(0, 4 * UM_GIB, 0), ENOMEM);
+    cr_expect_eq(um_spaces[0].opened_slots, 16 * UM_MIB / UM_SLOT_BYTES);
+    cr_expect_eq(um_count.prefaults_short, 1);
+    available = UM_MIB;
+    cr_expect_eq(um_pin(0, 0, UM_MIB), ENOMEM, "less than a huge page");
+    cr_expect_eq(um_count.prefaults_short, 2);
+}
+
+Test(pin, once_for_each_node) {
+    um_space_setting.prefault_bytes = 8 * UM_MIB;
+    cr_expect_eq(um_pin_first(0), 0);
+    cr_expect_eq(resident((const char *)um_space_window.base, 8 * UM_MIB), 8 * UM_MIB);
+    um_space_setting.prefault_bytes = 16 * UM_MIB;
+    cr_expect_eq(um_pin_first(0), 0);
+    cr_expect_eq(um_spaces[0].opened_slots, 8 * UM_MIB / UM_SLOT_BYTES);
+    cr_expect_eq(um_pin_first(3), 0);
+    cr_expect_eq(um_spaces[3].opened_slots, 16 * UM_MIB / UM_SLOT_BYTES);
+}
+
+Test(pin, what_is_in_memory_is_not_told_as_given_back) {
+    um_space_stats st;
+    um_span *s;
+    cr_assert_eq(um_pin(0, 8 * UM_MIB, 0), 0);
+    um_space_stat(0, &st);
+    cr_expect_eq(st.dirty, 8 * UM_MIB);
+    s = take_filled(32);
+    um_space_stat(0, &st);
+    cr_expect_eq(st.dirty, 6 * UM_MIB);
+    give(s);
+    um_space_stat(0, &st);
+    cr_expect_eq(st.dirty, 8 * UM_MIB);
+    (void)take_filled(96); /* 6 MiB */
+    (void)take_filled(64); /* beyond what is pinned, and more is opened with it */
+    um_space_stat(0, &st);
+    cr_expect_eq(st.dirty, 2 * UM_MIB);
+}
+
+Test(pin, what_cannot_be_locked_is_said_once_and_counted) {
+    static const char line[] =
+        "umalloc: UMALLOC_LOCK: not all memory can be locked (errno 1; see RLIMIT_MEMLOCK); the "
+        "rest is put into place and kept\n";
+    char said[2 * sizeof line] = "";
+    int fds[2], before_2 = dup(2);
+    um_space_setting.lock = true;
+    cr_assert(pipe(fds) == 0 && dup2(fds[1], 2) == 2);
+    cr_assert(refuse(SYS_mlock, EPERM));
+    cr_expect_eq(um_pin(0, 0, 0), 0);
+    (void)take_filled(100);
+    cr_assert(dup2(before_2, 2) == 2 && close(fds[1]) == 0); /* a read ends then, whatever was said */
+    cr_expect_eq(read(fds[0], said, sizeof said - 1), (ssize_t)sizeof line - 1);
+    cr_expect_str_eq(said, line);
+    cr_expect_geq(um_count.unlocked_bytes, um_spaces[0].opened_slots << UM_SLOT_SHIFT);
+    cr_expect_lt(um_count.unlocked_bytes, (um_spaces[0].opened_slots + 16) << UM_SLOT_SHIFT);
+}
+
 Test(pin, locked_memory_is_pinned_as_it_is_opened) {
     um_span *s;
     um_space_setting.lock = true;
-    if (um_pin(0, 0, 0) != 0) {
+    cr_assert_eq(um_pin(0, 0, 0), 0);
+    if (um_count.unlocked_bytes) {
         fputs("this process may not lock memory: the rest is not tested\n", stderr);
         return;
     }

@@ -1,5 +1,6 @@
 /* Placement on machines that this one is not: the kernel's answers are made up here. Real kernels are asked
    in test/numa. */
+#include "space/internal.h"
 #include "space/place.h"
 #include "conf/options.h"
 #include "os/numa.h"
@@ -212,6 +213,24 @@ Test(place, turns_by_weight) {
     cr_expect_eq(got[1], 10);
 }
 
+/* Large and small pieces alternate, and the small ones go soon: in use is what the weights say. */
+Test(place, shares_are_of_what_is_in_use) {
+    enum { LARGE = 16, KEPT = 200 };
+    uint32_t turn = 12;
+    cr_assert_eq(um_space_init(), 0);
+    (void)init("weighted:0=3,5=1", true);
+    for (unsigned i = 0; i < KEPT; i++) {
+        um_span *small = um_space_alloc(um_place_next(&turn), LARGE / 4, 1, NULL);
+        cr_assert_not_null(small);
+        cr_assert_not_null(um_space_alloc(um_place_next(&turn), LARGE, 1, NULL));
+        um_space_free(small, UM_SLOT_BYTES);
+    }
+    cr_expect(um_spaces[0].active_slots >= (KEPT * 3 / 4 - 1) * LARGE &&
+                  um_spaces[0].active_slots <= (KEPT * 3 / 4 + 1) * LARGE,
+              "%zu slots", um_spaces[0].active_slots);
+    um_space_check();
+}
+
 Test(place, interleaving_is_the_kernels) {
     (void)init("interleave:2,7", true);
     cr_expect_eq(um_place.count, 1);
@@ -346,4 +365,51 @@ Test(place, strict_sends_home_what_has_room_there) {
     available_there = UM_SLOT_BYTES - 1;
     cr_expect_null(um_space_alloc(2, 1, 1, &zeroed));
     cr_expect_eq(sent_to, UM_NODE_IDS, "what would reclaim in vain is not tried");
+}
+
+/* A node's part of a pool, or none of it. */
+Test(place, pools_are_bound) {
+    (void)init("local", true);
+    um_place_bind_pool(2, 0, 4096);
+    cr_expect_eq(last_mode, UM_POLICY_BIND);
+    cr_expect(first_of_last == 5 && count_of_last == 1);
+}
+
+Test(place, pools_of_several_nodes) {
+    (void)init("prefer:2,5", true);
+    um_place_bind_pool(1, 0, 4096);
+    cr_expect_eq(last_mode, UM_POLICY_BIND);
+    cr_expect_eq(count_of_last, 2);
+    cr_expect_eq(last_home, 5);
+}
+
+Test(place, pools_are_spread_as_all_is) {
+    (void)init("interleave:2,7", true);
+    um_place_bind_pool(0, 0, 4096);
+    cr_expect_eq(last_mode, UM_POLICY_INTERLEAVE);
+}
+
+Test(place, shares_of_those_who_take_turns) {
+    (void)init("weighted:0=3,5=1", true);
+    cr_expect_eq(um_place_share(0, 64 * UM_MIB), 48 * UM_MIB);
+    cr_expect_eq(um_place_share(1, 64 * UM_MIB), 16 * UM_MIB);
+}
+
+/* Of a pool: it must not go in parts, and is not touched anew. */
+Test(place, what_is_kept_stays_where_it_is) {
+    um_node_set want = um_node_set_of(5);
+    size_t bytes = 4 * um_os_page_bytes;
+    uintptr_t at;
+    (void)init("local-strict", true);
+    cr_assert_eq(um_os_map(bytes, &at), 0);
+    memset((void *)at, 7, bytes);
+    node_now = 5;
+    available = 0;
+    cr_expect(um_place_fill_on(&want, at, bytes, true), "all are there");
+    node_now = 2;
+    available = UM_GIB;
+    cr_expect_not(um_place_fill_on(&want, at, bytes, true));
+    cr_expect_eq(((char *)at)[bytes - 1], 7);
+    cr_expect_not(um_place_fill_on(&want, at, bytes, false));
+    cr_expect_eq(((char *)at)[bytes - 1], 0);
 }
