@@ -423,16 +423,6 @@ static void fill_and_give(size_t bytes, size_t available) {
     }
 }
 
-/* The kernel's watermarks may rise to four times the least one: what is below is not to be had. */
-static size_t to_be_had(size_t unused, size_t nodes) {
-    FILE *f = fopen("/proc/sys/vm/min_free_kbytes", "r");
-    size_t kib = 0, all = (size_t)__builtin_popcountll(w->allowed);
-    CHECK(f && fscanf(f, "%zu", &kib) == 1, "min_free_kbytes");
-    fclose(f);
-    kib = 4 * kib * nodes / all;
-    return unused > kib * 1024 + unused / 16 ? unused - kib * 1024 : unused / 16;
-}
-
 static size_t free_bytes(uint64_t nodes) {
     long long sum = 0, one;
     for (int n = 0; n < NODES_MAX; n++)
@@ -443,7 +433,7 @@ static size_t free_bytes(uint64_t nodes) {
 
 /* No node has anything left: the kernel would have to kill. */
 static void full_machine(void) {
-    size_t available = to_be_had(free_bytes(w->allowed), 4);
+    size_t available = free_bytes(w->allowed);
     fill_and_give(20000, available);
     fill_and_give(MIB, available);
     fill_and_give(10 * MIB, available);
@@ -470,8 +460,8 @@ static void full_machine_by_threads(void) {
 }
 
 static void full_node(void) {
-    fill_and_give(20000, to_be_had(free_bytes(bit(w->a)), 1));
-    fill_and_give(MIB, to_be_had(free_bytes(bit(w->a)), 1));
+    fill_and_give(20000, free_bytes(bit(w->a)));
+    fill_and_give(MIB, free_bytes(bit(w->a)));
 }
 
 #define GROUP_BYTES (64 * MIB)
@@ -484,7 +474,7 @@ static void full_group(void) {
 
 /* Most of the node is memory that the kernel may take back: it is as good as free. */
 static void reclaimable(void) {
-    size_t bytes = free_bytes(bit(w->a)) / 8 * 7, available = to_be_had(free_bytes(bit(w->a)), 1);
+    size_t bytes = free_bytes(bit(w->a)) / 8 * 7, available = free_bytes(bit(w->a));
     unsigned long node = bit(w->a);
     char *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     CHECK(p != MAP_FAILED && mbind(p, bytes, MPOL_BIND, &node, sizeof node * 8 + 1, 0) == 0, "memory there");
@@ -702,10 +692,15 @@ static const char *written(int fd) {
     return text;
 }
 
-/* The kernel's own pools of huge pages take memory away faster than anybody can touch it. */
+/* The kernel's own pools of huge pages take memory away faster than anybody can touch it. It keeps little for
+ * itself then: what of the rest is to be had is what is looked at. */
 #define TIGHT_BYTES (96 * MIB)
 
 static void leave_little(bool little) {
+    static char usual[16];
+    int fd = open("/proc/sys/vm/min_free_kbytes", O_RDONLY | O_CLOEXEC);
+    CHECK(fd >= 0 && (*usual || read(fd, usual, sizeof usual - 1) > 0), "min_free_kbytes");
+    close(fd);
     for (int n = 0; n < NODES_MAX; n++) {
         char file[128], text[32];
         size_t unused = w->allowed & bit(n) ? free_bytes(bit(n)) : 0;
@@ -717,6 +712,7 @@ static void leave_little(bool little) {
         snprintf(text, sizeof text, "%zu", pages);
         put(file, text);
     }
+    put("/proc/sys/vm/min_free_kbytes", little ? "4096" : usual);
 }
 
 /* Whether it went as it should. */
