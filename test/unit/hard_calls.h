@@ -67,8 +67,9 @@ static inline void catch_faults(void) {
 }
 
 static inline void read_at(void *at) {
+    char *volatile where = at; /* unknown to the compiler, which warns about what it sees */
     catch_faults();
-    (void)*(volatile char *)at;
+    (void)*(volatile char *)where;
 }
 
 static inline void write_at(void *at) {
