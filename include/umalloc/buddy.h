@@ -10,10 +10,10 @@
        um_buddy_free(b, p);                              // joined with its free neighbour, and so on
        um_buddy_delete(b);
 
-   One thread at a time uses a region. Costs: allocation and free take a step for each doubling from the
-   smallest block to the region; the knowledge takes two bytes for each smallest block, rounded up to a power
-   of two of blocks. A request is served from the smallest free block that is large enough, so large ones
-   last. */
+   One thread at a time uses a region. Costs: some tens of instructions for an allocation or a free, and a
+   step more for each halving of a block or joining of two; what is known takes a byte and a third for each
+   smallest block. A request is served from the smallest free block that is large enough, so large ones last.
+ */
 #ifndef UMALLOC_BUDDY_H
 #define UMALLOC_BUDDY_H
 

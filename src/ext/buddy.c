@@ -1,62 +1,168 @@
-/* Buddy regions (Knowlton, A Fast Storage Allocator, CACM 8(10), 1965), as a tree instead of lists, so that
-   nothing is written to the region. The tree is complete, its leaves are the smallest blocks, and each node
-   has one byte: 1 more than the order of the largest free block at or below it, 0 if there is none. The order
-   of a node is its height.
+/* Buddy regions (Knowlton, A Fast Storage Allocator, CACM 8(10), 1965), with bits beside the region instead
+   of lists in it, so that nothing is written to the region.
 
-   A node is free as a whole if its byte is its order + 1. An allocation goes down from the root, to the side
-   whose largest free block is smaller but still enough, to a node of the wanted order, and sets its byte to
-   0. Bytes below are left as they are: all free. So the block of an address is the first node with 0 on the
-   way up from its leaf, and if there is none up to the root, the address is in no block. On the way up from a
-   change each node gets the greater of its children's bytes, or its own order + 1 where both are free as a
-   whole: the merge.
+   A block of order k is 2^k smallest blocks and starts at a multiple of that. Of each order the block that
+   became free last stands apart (`last`), for it is wanted soonest. The others are in a row of bits, one for
+   each block of the order that lies in the region as a whole. Above a row stand levels of summary: a bit for
+   each word of the level below, set while that word is not 0. So the first free block of an order is found by
+   a step for each 64-fold, and a change stops where the word above has its bit already.
 
-   Leaves beyond the region's end are 0 from the start, and no address leads to them. */
+   An allocation takes a block of the lowest order that is enough and has any, and halves it as often as need
+   be: of each halving the right half becomes free. A block that comes back joins its buddy, the block whose
+   number differs in the last bit alone, as long as that is free.
+
+   `held` has a byte for each smallest block: 1 more than the order of the block that starts there and is out,
+   else 0. */
 #include "umalloc/buddy.h"
 #include "ext/place.h"
 #include "ext/room.h"
 #include "os/fatal.h"
 
 #include <errno.h>
+#include <string.h>
 
-#define LEAVES_MAX   ((size_t)1 << 32)
-#define ALIGN_MAX    (2 * UM_MIB)
-#define LEAST_BYTES  16u
-#define USUAL_BYTES  64u
-#define ROOT         1u
-#define parent_of(i) ((i) / 2)
-#define left_of(i)   (2 * (i))
-#define right_of(i)  (2 * (i) + 1)
+#define LEAVES_MAX  ((size_t)1 << 32)
+#define ALIGN_MAX   (2 * UM_MIB)
+#define LEAST_BYTES 16u
+#define USUAL_BYTES 64u
+#define ORDERS      33u
+#define WORD_BITS   64u
+#define LEVELS      6u /* 64^6 is more than there are of the smallest */
+
+typedef struct row {
+    uint64_t *level[LEVELS]; /* [0]: the blocks */
+    unsigned levels;         /* the last has one word */
+} row;
 
 struct um_buddy {
     char *region;
     bool ours;
     unsigned shift;     /* of the smallest block */
-    unsigned top;       /* order of the root */
-    size_t leaves;      /* in the region */
+    unsigned top;       /* order of the smallest block that holds the region */
+    size_t leaves;      /* smallest blocks of the region */
+    uint64_t with_last; /* orders whose `last` is free */
+    uint64_t with_bits; /* orders in whose rows bits are set */
+    size_t last[ORDERS];
     um_buddy_stats now; /* but largest_free_bytes */
-    uint8_t best[];     /* of node i, from 1; node i has children 2i and 2i + 1 */
+    row rows[ORDERS];
+    uint8_t *held;
+    size_t bits_bytes; /* of all levels; they lie here, then `held` */
+    uint64_t bits[];
 };
 
-static uint8_t joined(const um_buddy *b, size_t node, unsigned order) {
-    uint8_t left = b->best[left_of(node)], right = b->best[right_of(node)];
-    if (left == order && right == order) /* both of order - 1, and free as a whole */
-        return (uint8_t)(order + 1);
-    return left > right ? left : right;
+static void set_bit(um_buddy *b, unsigned order, size_t i) {
+    const row *r = &b->rows[order];
+    for (unsigned l = 0; l < r->levels; l++, i /= WORD_BITS) {
+        uint64_t *word = &r->level[l][i / WORD_BITS], was = *word;
+        *word = was | (uint64_t)1 << i % WORD_BITS;
+        if (was)
+            return;
+    }
+    b->with_bits |= (uint64_t)1 << order;
+}
+
+static void clear_bit(um_buddy *b, unsigned order, size_t i) {
+    const row *r = &b->rows[order];
+    for (unsigned l = 0; l < r->levels; l++, i /= WORD_BITS)
+        if (r->level[l][i / WORD_BITS] &= ~((uint64_t)1 << i % WORD_BITS))
+            return;
+    b->with_bits &= ~((uint64_t)1 << order);
+}
+
+static size_t first_bit(const um_buddy *b, unsigned order) {
+    const row *r = &b->rows[order];
+    size_t i = 0;
+    for (unsigned l = r->levels; l-- > 0;)
+        i = i * WORD_BITS + (unsigned)__builtin_ctzll(r->level[l][i]);
+    return i;
+}
+
+static bool has_last(const um_buddy *b, unsigned order) {
+    return b->with_last >> order & 1;
+}
+
+static uint64_t orders_with_free(const um_buddy *b) {
+    return b->with_last | b->with_bits;
+}
+
+static void put(um_buddy *b, unsigned order, size_t i) {
+    if (has_last(b, order))
+        set_bit(b, order, b->last[order]);
+    b->last[order] = i;
+    b->with_last |= (uint64_t)1 << order;
+}
+
+/* One of an order that has any. */
+static size_t take(um_buddy *b, unsigned order) {
+    size_t i;
+    if (has_last(b, order)) {
+        b->with_last &= ~((uint64_t)1 << order);
+        return b->last[order];
+    }
+    i = first_bit(b, order);
+    clear_bit(b, order, i);
+    return i;
+}
+
+/* This one, if it is free. */
+static bool take_if_free(um_buddy *b, unsigned order, size_t i) {
+    if (has_last(b, order) && b->last[order] == i) {
+        b->with_last &= ~((uint64_t)1 << order);
+        return true;
+    }
+    if (!(b->rows[order].level[0][i / WORD_BITS] >> i % WORD_BITS & 1))
+        return false;
+    clear_bit(b, order, i);
+    return true;
+}
+
+/* Begin and end */
+
+/* One more than there are blocks, for the buddy of the last one may lie outside. */
+static size_t words_of(size_t leaves, unsigned order) {
+    return (leaves >> order) / WORD_BITS + 1;
+}
+
+/* Words of all levels of all rows; puts them in place, where b is not NULL. */
+static size_t lay_out(um_buddy *b, size_t leaves, unsigned top) {
+    size_t sum = 0;
+    for (unsigned order = 0; order <= top; order++) {
+        size_t words = words_of(leaves, order), l = 0;
+        for (;; words = (words - 1) / WORD_BITS + 1, l++) {
+            if (b) {
+                b->rows[order].level[l] = b->bits + sum;
+                b->rows[order].levels = (unsigned)l + 1;
+            }
+            sum += words;
+            if (words == 1)
+                break;
+        }
+    }
+    return sum;
+}
+
+/* The region in the largest blocks that it has, from the left; nothing is known of it yet. */
+static void make_free(um_buddy *b) {
+    size_t at = 0;
+    b->now.used_bytes = b->now.blocks = 0;
+    b->with_last = b->with_bits = 0;
+    for (unsigned order = b->top + 1; order-- > 0;)
+        if (b->leaves >> order & 1) {
+            put(b, order, at >> order);
+            at += (size_t)1 << order;
+        }
 }
 
 void um_buddy_reset(um_buddy *b) {
-    size_t first = (size_t)1 << b->top; /* node of the first leaf */
-    for (size_t i = 0; i < first; i++)
-        b->best[first + i] = i < b->leaves;
-    for (unsigned order = 1; order <= b->top; order++)
-        for (size_t row = first >> order, i = 0; i < row; i++)
-            b->best[row + i] = joined(b, row + i, order);
-    b->now.used_bytes = b->now.blocks = 0;
+    memset(b->bits, 0, b->bits_bytes + b->leaves);
+    make_free(b);
 }
 
 um_buddy *um_buddy_new(const um_buddy_options *o) {
-    size_t block = o && o->block_bytes ? o->block_bytes : USUAL_BYTES, leaves = o ? o->bytes / block : 0;
+    size_t block = o && o->block_bytes ? o->block_bytes : USUAL_BYTES, leaves = o ? o->bytes / block : 0,
+           bits_bytes;
     unsigned top;
+    bool zeroed;
     um_buddy *b;
     if (!um_is_pow2(block) || block < LEAST_BYTES || leaves == 0 || leaves > LEAVES_MAX ||
         um_ext_check_place(o->place) != 0) {
@@ -64,10 +170,17 @@ um_buddy *um_buddy_new(const um_buddy_options *o) {
         return NULL;
     }
     top = leaves == 1 ? 0 : um_log2_floor(leaves - 1) + 1;
-    b = um_room_take(UM_MODULE_buddy, um_room_here(), sizeof *b + ((size_t)2 << top), 1, NULL);
+    bits_bytes = lay_out(NULL, leaves, top) * sizeof(uint64_t);
+    b = um_room_take(UM_MODULE_buddy, um_room_here(), sizeof *b + bits_bytes + leaves, 1, &zeroed);
     if (!b)
         return NULL;
-    *b = (um_buddy){.region = o->region, .shift = um_log2_floor(block), .top = top, .leaves = leaves};
+    *b = (um_buddy){.region = o->region,
+                    .shift = um_log2_floor(block),
+                    .top = top,
+                    .leaves = leaves,
+                    .bits_bytes = bits_bytes,
+                    .held = (uint8_t *)b->bits + bits_bytes};
+    (void)lay_out(b, leaves, top);
     b->now.bytes = leaves << b->shift;
     if (!o->region) {
         size_t align = um_min(ALIGN_MAX, (size_t)1 << (b->shift + top));
@@ -78,7 +191,10 @@ um_buddy *um_buddy_new(const um_buddy_options *o) {
         um_room_give(b, sizeof *b);
         return NULL;
     }
-    um_buddy_reset(b);
+    if (zeroed)
+        make_free(b);
+    else
+        um_buddy_reset(b);
     return b;
 }
 
@@ -90,73 +206,72 @@ void um_buddy_delete(um_buddy *b) {
     um_room_give(b, um_room_bytes(b));
 }
 
-/* From a node that changed up to the root. */
-static void update(um_buddy *b, size_t node, unsigned order) {
-    while (node > ROOT) {
-        node = parent_of(node);
-        order++;
-        b->best[node] = joined(b, node, order);
-        b->now.merges += b->best[node] == order + 1;
-    }
-}
+/* Blocks */
 
 void *um_buddy_alloc(um_buddy *b, size_t bytes) {
-    size_t units = bytes ? ((bytes - 1) >> b->shift) + 1 : 1, node = ROOT;
-    unsigned wanted = units == 1 ? 0 : um_log2_floor(units - 1) + 1, order = b->top;
-    size_t at;
-    if (b->best[ROOT] <= wanted) {
+    size_t units = bytes ? ((bytes - 1) >> b->shift) + 1 : 1, i;
+    unsigned wanted = units == 1 ? 0 : um_log2_floor(units - 1) + 1, order;
+    if (!(orders_with_free(b) >> wanted)) {
         b->now.failures++;
         errno = ENOMEM;
         return NULL;
     }
-    for (; order > wanted; order--) {
-        uint8_t left = b->best[left_of(node)], right = b->best[right_of(node)];
-        b->now.splits += b->best[node] == order + 1;
-        node = right <= wanted || (left > wanted && left <= right) ? left_of(node) : right_of(node);
+    order = wanted + (unsigned)__builtin_ctzll(orders_with_free(b) >> wanted);
+    i = take(b, order);
+    for (; order > wanted; b->now.splits++) {
+        i *= 2;
+        put(b, --order, i + 1);
     }
-    b->best[node] = 0;
-    at = ((node << order) - ((size_t)1 << b->top)) << b->shift;
-    update(b, node, order);
+    b->held[i << order] = (uint8_t)(order + 1);
     b->now.blocks++;
     b->now.used_bytes += (size_t)1 << (order + b->shift);
     b->now.peak_bytes = um_max(b->now.peak_bytes, b->now.used_bytes);
-    return b->region + at;
+    return b->region + (i << (order + b->shift));
 }
 
-/* The node of the block p, and its order. What is no block ends the process. */
-static size_t node_of(const um_buddy *b, const void *p, unsigned *order) {
-    size_t offset = (uintptr_t)p - (uintptr_t)b->region, leaf = offset >> b->shift, node;
-    if (leaf >= b->leaves)
-        um_fatal("free in a buddy region", p, 0, "outside of it");
-    *order = 0;
-    for (node = ((size_t)1 << b->top) + leaf; node && b->best[node]; node = parent_of(node))
-        ++*order;
-    if (!node)
-        um_fatal("free in a buddy region", p, 0, "in no block: a double free?");
-    if (offset & (((size_t)1 << (*order + b->shift)) - 1))
-        um_fatal("free in a buddy region", p, (size_t)1 << (*order + b->shift), "not its start");
-    return node;
+/* Says what p is instead of a block's start. */
+static UM_COLD _Noreturn void no_block(const um_buddy *b, const void *p, size_t leaf) {
+    for (unsigned order = 0; leaf < b->leaves && order <= b->top; order++) {
+        unsigned held = b->held[leaf >> order << order];
+        if (held > order)
+            um_fatal("free in a buddy region", p, (size_t)1 << (held - 1 + b->shift), "not its start");
+    }
+    um_fatal("free in a buddy region", p, 0,
+             leaf < b->leaves ? "in no block: a double free?" : "outside of it");
+}
+
+/* The leaf that the block p starts with, and its order. What is no block ends the process. */
+static size_t leaf_of(const um_buddy *b, const void *p, unsigned *order) {
+    size_t offset = (uintptr_t)p - (uintptr_t)b->region, leaf = offset >> b->shift;
+    if (um_unlikely(leaf >= b->leaves) || um_unlikely(!b->held[leaf]) ||
+        um_unlikely(offset != leaf << b->shift))
+        no_block(b, p, leaf);
+    *order = b->held[leaf] - 1u;
+    return leaf;
 }
 
 void um_buddy_free(um_buddy *b, void *p) {
     unsigned order;
-    size_t node;
+    size_t i;
     if (!p)
         return;
-    node = node_of(b, p, &order);
-    b->best[node] = (uint8_t)(order + 1);
-    update(b, node, order);
+    i = leaf_of(b, p, &order);
+    b->held[i] = 0;
     b->now.blocks--;
     b->now.used_bytes -= (size_t)1 << (order + b->shift);
+    for (i >>= order; order < b->top && take_if_free(b, order, i ^ 1); i /= 2, order++)
+        b->now.merges++;
+    put(b, order, i);
 }
 
 size_t um_buddy_block_bytes(const um_buddy *b, const void *p) {
     unsigned order;
-    (void)node_of(b, p, &order);
+    (void)leaf_of(b, p, &order);
     return (size_t)1 << (order + b->shift);
 }
 
 void um_buddy_read_stats(const um_buddy *b, um_buddy_stats *out) {
     *out = b->now;
-    out->largest_free_bytes = b->best[ROOT] ? (size_t)1 << (b->best[ROOT] - 1 + b->shift) : 0;
+    out->largest_free_bytes =
+        orders_with_free(b) ? (size_t)1 << (um_log2_floor(orders_with_free(b)) + b->shift) : 0;
 }

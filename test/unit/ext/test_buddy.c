@@ -104,6 +104,33 @@ Test(buddy, all_of_it_can_be_had_in_any_size) {
     um_space_check();
 }
 
+/* So many blocks that the bits of one order have summaries of summaries; each is had once, and whatever the
+   order in which they come back, they are one block in the end. */
+Test(buddy, many_blocks_become_one_again) {
+    enum { BLOCKS = 1 << 18, STEP = 7919 };
+    static void *out[BLOCKS];
+    static bool seen[BLOCKS];
+    char *region = (char *)((uintptr_t)1 << 40);
+    um_buddy *b = um_buddy_new(&(um_buddy_options){.region = region, .bytes = (size_t)BLOCKS * BLOCK});
+    cr_assert_not_null(b);
+    for (int round = 0; round < 2; round++) {
+        memset(seen, 0, sizeof seen);
+        for (size_t i = 0; i < BLOCKS; i++) {
+            size_t at;
+            out[i] = um_buddy_alloc(b, BLOCK);
+            at = (size_t)((char *)out[i] - region) / BLOCK;
+            cr_assert(out[i] && at < BLOCKS && !seen[at]);
+            seen[at] = true;
+        }
+        cr_expect_null(um_buddy_alloc(b, 1));
+        for (size_t i = 0; i < BLOCKS; i++)
+            um_buddy_free(b, out[i * STEP % BLOCKS]);
+        cr_expect_eq(stats_of(b).largest_free_bytes, (size_t)BLOCKS * BLOCK);
+        cr_expect_eq(stats_of(b).blocks, 0);
+    }
+    um_buddy_delete(b);
+}
+
 Test(buddy, small_requests_leave_large_blocks_alone) {
     um_buddy *b = um_buddy_new(&(um_buddy_options){.bytes = 64 << 10});
     void *small = um_buddy_alloc(b, 64), *half = um_buddy_alloc(b, 32 << 10);
