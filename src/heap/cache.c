@@ -6,8 +6,8 @@
    `limit` frees the list, if it is not short, is set aside as `rest`, and an empty one begun; malloc fetches
    the rest when it meets the list's end. If the rest was not wanted until the next `limit` frees, more is
    freed than allocated: two blocks of the rest go back to their slabs for each that comes in. If it was
-   wanted, but most is large, the blocks are counted, and what is too many goes back. Blocks in a cache count
-   as in use with their slabs.
+   wanted, but most is large, the class's few slabs or a walk tell how many there are, and what is too many
+   goes back. Blocks in a cache count as in use with their slabs.
 
    Blocks that follow each other in one slab are put back together. A program that frees so is done with the
    slab: its next frees go to the slab itself, until it is current again.
@@ -226,14 +226,33 @@ unsigned um_cache_look(const um_cache *k, unsigned most) {
     return n;
 }
 
-/* As um_cache_walk where nothing is set aside, with fewer checks: it is part of steady use. */
-static uint32_t count(const um_cache *k) {
+/* As um_cache_walk where nothing is set aside, of the first `most` blocks and with fewer checks: it is part
+   of steady use. */
+static uint32_t count(const um_cache *k, uint32_t most) {
     const um_block *b = k->home.list, *before = NULL;
     uint32_t n = 0;
-    for (; b != &k->end && n <= k->most; n++, before = b, b = b->next)
+    for (; b != &k->end && n < most; n++, before = b, b = b->next)
         if (um_unlikely(!um_window_holds(um_window_offset(b))))
             (void)slab_of(k, b, before);
     return n;
+}
+
+static uint32_t cut_in_queue(const um_span *first, uint32_t enough) {
+    const um_span *s = first;
+    uint32_t n = 0;
+    while (s && n <= enough) {
+        n += s->carved;
+        s = s->next == first ? NULL : s->next;
+    }
+    return n;
+}
+
+/* There are no more blocks than the class's slabs were cut into. A few slabs tell faster than many blocks; if
+   it is more than `enough`, by how much is not said. */
+static uint32_t cut_blocks(const um_bin *bin, uint32_t enough) {
+    uint32_t n = bin->current->carved;
+    n += cut_in_queue(bin->avail, enough);
+    return n + cut_in_queue(bin->full, enough);
 }
 
 static void set_aside(um_cache *k) {
@@ -257,22 +276,27 @@ static void put_rest_back(um_cache *k) {
     }
 }
 
+/* Looks how many blocks there are, and gives back what is too many. */
+static void give_too_many(um_cache *k) {
+    uint32_t bound = 2u * k->limit, n = cut_blocks(bin_of(k), bound);
+    if (n > bound)
+        n = count(k, k->most + 1);
+    k->most = n > k->most ? um_cache_walk(k) : n; /* more than there can be: the walk tells why */
+    if (k->most <= bound)
+        return;
+    k->calm = 0;
+    n = (uint32_t)um_min(k->most - k->limit, um_max(k->limit / 2u, 4 * PUT_BACK_BLOCKS));
+    (void)put_back_from(k, &k->home.list, n);
+}
+
 /* Nothing is set aside: it was wanted, or never was. */
 static void turn_over(um_cache *k) {
-    if (um_cache_look(k, SHORT) < SHORT) {
+    if (count(k, SHORT) < SHORT) {
         k->most = SHORT;
         k->since = 0;
     } else {
-        if (k->most > COUNT_FROM * k->limit) {
-            uint32_t n = count(k);
-            k->most = n > k->most ? um_cache_walk(k) : n; /* more than there can be: the walk tells why */
-            if (k->most > 2u * k->limit) {
-                k->calm = 0;
-                (void)put_back_from(
-                    k, &k->home.list,
-                    (unsigned)um_min(k->most - k->limit, um_max(k->limit / 2u, 4 * PUT_BACK_BLOCKS)));
-            }
-        }
+        if (k->most > COUNT_FROM * k->limit)
+            give_too_many(k);
         set_aside(k);
     }
     if (k->calm < CALM)
