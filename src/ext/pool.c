@@ -105,10 +105,13 @@ static bool is_checked(const um_pool *p) {
     return p->flags & UM_POOL_CHECKED;
 }
 
-/* The slab that the object lies in, or NULL: it lies in none of the pool's. */
+/* The slab that the object lies in, or NULL: it lies in none of the pool's. Their spans' records say whose
+   they are, so what is none is not touched. */
 static slab *slab_of(const um_pool *p, const void *object) {
     slab *s = (slab *)um_round_down((uintptr_t)object, p->slab_bytes);
-    return um_room_is(UM_MODULE_pool, s) && s->pool == p ? s : NULL;
+    const um_span *span = um_span_of(s);
+    bool own = span && um_span_kind_of(span) == UM_SPAN_EXT && span->holder == p;
+    return um_likely(own) ? s : NULL;
 }
 
 /* Its place among the slab's objects; what is none ends the process. */
@@ -146,6 +149,7 @@ static bool grow(um_pool *p, slab *seen) {
     slab *s = um_room_take(UM_MODULE_pool, um_ext_place_now(p->place), p->slab_bytes, p->slab_bytes, NULL);
     if (!s)
         return false;
+    um_span_of(s)->holder = p;
     s->pool = p;
     s->older = seen;
     s->first = (char *)s + um_round_up(head, p->align);
@@ -262,11 +266,18 @@ static void put(um_magazine *m, void *object) {
 
 /* What is cheap to see of misuse, before the magazine's objects are everybody's. */
 static void check_magazine(const um_pool *p, const um_magazine *m) {
+    uintptr_t seen = UINTPTR_MAX; /* a slab of the pool; in none at first */
+    const void *last = m;
     for (size_t i = 0, n = LOAD(m->count); i < n; i++) {
-        if (i && m->objects[i] == m->objects[i - 1])
-            um_fatal("double free of an object of a pool", m->objects[i], p->stride, NULL);
-        if (!slab_of(p, m->objects[i]))
-            um_fatal("free of what is no object of this pool", m->objects[i], 0, NULL);
+        const void *object = m->objects[i];
+        if (um_unlikely(object == last))
+            um_fatal("double free of an object of a pool", object, p->stride, NULL);
+        last = object;
+        if (((uintptr_t)object ^ seen) < p->slab_bytes)
+            continue;
+        seen = um_round_down((uintptr_t)object, p->slab_bytes);
+        if (um_unlikely(!slab_of(p, object)))
+            um_fatal("free of what is no object of this pool", object, 0, NULL);
     }
 }
 
