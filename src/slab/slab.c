@@ -39,8 +39,9 @@ bool um_slab_carve(um_span *s) {
     unsigned from = s->carved, left = s->capacity - from;
     size_t bytes = s->block_bytes;
     unsigned most = from ? CARVE_BYTES_MIN / (unsigned)bytes : FIRST_BLOCKS_MAX;
-    /* What is in memory already costs none: few blocks, of a page or so, are cut at once. */
-    bool at_once = s->bytes == UM_SLOT_BYTES && s->capacity <= FIRST_BLOCKS_MAX;
+    /* What is in memory already costs none: few blocks are cut at once. But a class is hot sooner so, and its
+       cache keeps what is freed: of blocks beyond a page that is much. */
+    bool at_once = s->bytes == UM_SLOT_BYTES && s->capacity <= FIRST_BLOCKS_MAX && bytes <= CARVE_BYTES_MIN;
     unsigned n = at_once ? left : (unsigned)um_max(1, um_min(um_min(left, most), CARVE_BYTES_MIN / bytes));
     char *at = um_span_start(s) + from * bytes;
     um_block *first = (um_block *)at;

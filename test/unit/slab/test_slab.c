@@ -68,10 +68,10 @@ Test(slab, carves_memory_that_is_there_at_once) {
         slab->bytes = UM_SLOT_BYTES;
         um_slab_init(slab, c);
         cr_assert(um_slab_carve(slab));
-        if (slab->capacity <= 64)
-            cr_expect_eq(slab->carved, slab->capacity);
-        else
+        if (slab->capacity > 64)
             cr_expect_leq(slab->carved, 64);
+        else
+            cr_expect_eq(slab->carved, slab->block_bytes <= 4096 ? slab->capacity : 1);
         cr_expect_eq(take_list(0), slab->carved);
         slab->bytes = UM_SLOT_BYTES - 1;
         um_slab_init(slab, c);
