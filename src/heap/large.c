@@ -37,13 +37,22 @@ static um_span *take_cached(um_theap *h, size_t slots) {
     return NULL;
 }
 
+static void note_slack(um_span *s) {
+    um_space_note_slack(s, (((size_t)s->slots << UM_SLOT_SHIFT) - s->bytes) / um_os_page_bytes);
+}
+
+static void give_back(um_span *s) {
+    um_space_note_slack(s, 0);
+    um_space_free(s, s->bytes);
+}
+
 static void drop_oldest(um_theap *h) {
     um_span *s = h->large[0];
     h->large_count--;
     for (unsigned i = 0; i < h->large_count; i++)
         h->large[i] = h->large[i + 1];
     h->large_bytes -= (size_t)s->slots << UM_SLOT_SHIFT;
-    um_space_free(s, s->bytes);
+    give_back(s);
 }
 
 void um_large_flush(um_theap *h) {
@@ -58,6 +67,7 @@ static unsigned place_for(um_theap *h) {
 void *um_large_alloc(um_theap *h, size_t bytes, size_t align, bool *zeroed) {
     um_span *s = NULL;
     size_t slots;
+    bool fresh;
     *zeroed = false;
     if (bytes > SIZE_MAX_BYTES || align > SIZE_MAX_BYTES)
         return NULL;
@@ -66,11 +76,14 @@ void *um_large_alloc(um_theap *h, size_t bytes, size_t align, bool *zeroed) {
     um_theap_follow(h);
     if (slots <= CACHED_SLOTS_MAX && align <= UM_SLOT_BYTES)
         s = take_cached(h, slots);
+    fresh = !s; /* what was kept counts as it did */
     if (!s)
         s = um_space_alloc(place_for(h), slots, um_max(1, align >> UM_SLOT_SHIFT), zeroed);
     if (!s)
         return NULL;
     s->bytes = um_round_up(bytes, um_os_page_bytes);
+    if (fresh)
+        note_slack(s);
     atomic_store_explicit(&s->owner, UM_ID_NOBODY,
                           memory_order_relaxed); /* nobody holds an address in it yet */
     um_span_set_kind(s, UM_SPAN_LARGE);
@@ -91,7 +104,7 @@ void um_large_free(um_theap *h, um_span *s) {
         UM_COUNT_ADD(large_frees, 1);
     if (!h || s->slots > CACHED_SLOTS_MAX || s->moved || s->cut || um_span_migrated(s) ||
         bytes > um_theap_cache_most() / 2 || !is_near(h, s)) {
-        um_space_free(s, s->bytes);
+        give_back(s);
         if (h)
             um_theap_tick(h);
         return;
@@ -106,6 +119,7 @@ void um_large_free(um_theap *h, um_span *s) {
 }
 
 void *um_large_resize(um_theap *h, um_span *s, size_t bytes) {
+    um_span *moved;
     size_t slots, old = s->bytes;
     bool zeroed;
     if (bytes > SIZE_MAX_BYTES || bytes <= UM_MEDIUM_MAX)
@@ -117,15 +131,21 @@ void *um_large_resize(um_theap *h, um_span *s, size_t bytes) {
         um_space_shrink(s, slots);
     if (slots == s->slots || um_space_extend(s, slots, &zeroed)) {
         s->bytes = bytes;
+        note_slack(s);
         UM_COUNT_ADD(realloc_in_place, 1);
         return um_span_start(s);
     }
     if (old < MOVE_BYTES_MIN)
         return NULL;
-    s = um_space_move(s, slots, old);
-    if (!s)
+    um_space_note_slack(s, 0);
+    moved = um_space_move(s, slots, old);
+    if (!moved) {
+        note_slack(s);
         return NULL;
+    }
+    s = moved;
     s->bytes = bytes;
+    note_slack(s);
     atomic_store_explicit(&s->owner, UM_ID_NOBODY,
                           memory_order_relaxed); /* nobody holds an address in it yet */
     um_span_set_kind(s, UM_SPAN_LARGE);

@@ -28,9 +28,10 @@
 #define HUGE_FROM     (32 * UM_MIB)  /* of slabs cut to their end: such memory is in use for sure */
 #define HUGE_FROM_ALL (512 * UM_MIB) /* with spans of several slots, which may be touched in part only */
 #define HUGE_SURE     (320 * UM_MIB) /* of slabs cut to their end: whatever the price */
-#define DEAR          2u             /* times what the small pages of its size would cost */
-#define DEAR_NS_MIN   100000u        /* no huge page that takes less is looked at: it costs no lock */
-#define CATCH_UP      4u             /* slots taken for each huge page made of small ones: 8 times as fast */
+#define SLACK_PART    8u /* of what is in use: with more of it beside blocks, huge pages would waste it */
+#define DEAR          2u /* times what the small pages of its size would cost */
+#define DEAR_NS_MIN   100000u /* no huge page that takes less is looked at: it costs no lock */
+#define CATCH_UP      4u      /* slots taken for each huge page made of small ones: 8 times as fast */
 #define FULL_SLOTS    (UM_HUGE_SLOTS - UM_HUGE_SLOTS / 16)
 #define CHOICES       16 /* looked at where it matters which page a span is in */
 
@@ -63,6 +64,13 @@ static bool enough_locked(const um_space *sp, size_t fresh_slots) {
     return full >= HUGE_FROM && runs + (for_one ? fresh_slots << UM_SLOT_SHIFT : 0) <= full;
 }
 
+/* Large blocks are whole slots, and what of the last one is not asked for costs nothing but in huge pages: a
+   program that takes blocks of 70,000 bytes would pay for 131,072. */
+static bool has_slack(const um_space *sp) {
+    size_t pages = atomic_load_explicit(&sp->slack_pages, memory_order_relaxed); /* hint */
+    return pages * um_os_page_bytes > (sp->active_slots << UM_SLOT_SHIFT) / SLACK_PART;
+}
+
 static bool wanted_locked(const um_space *sp, size_t fresh_slots) {
     switch (um_space_setting.hugepages) {
     case UM_SPACE_HUGE_OFF:
@@ -70,9 +78,9 @@ static bool wanted_locked(const um_space *sp, size_t fresh_slots) {
     case UM_SPACE_HUGE_ALWAYS:
         return true;
     case UM_SPACE_HUGE_THP:
-        return sp->opened_slots > 0;
+        return sp->opened_slots > 0 && !has_slack(sp);
     default:
-        return enough_locked(sp, fresh_slots);
+        return enough_locked(sp, fresh_slots) && !has_slack(sp);
     }
 }
 

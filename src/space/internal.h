@@ -28,6 +28,7 @@ typedef struct um_space {
     _Atomic(size_t) active_seen; /* active_slots; relaxed, no lock to read it: a hint */
     size_t run_slots;            /* of the active ones, those in spans of more than one */
     _Atomic(size_t) full_slots;  /* active one-slot spans in use to their end; relaxed, no lock: a hint */
+    _Atomic(size_t) slack_pages; /* of active large spans, not asked for; relaxed, no lock: a hint */
     size_t peak_now, peak_before, peak_ever; /* of active bytes: this interval, the last; of active + dirty */
     size_t trimmed_bytes;                    /* by um_space_trim_idle, and not wanted since */
     size_t missed_now, missed_before;        /* of those, wanted again: this interval, the last */

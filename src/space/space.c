@@ -199,6 +199,12 @@ void um_space_note_full(um_span *s) {
     atomic_fetch_add_explicit(&um_spaces[s->node].full_slots, 1, memory_order_relaxed); /* hint */
 }
 
+void um_space_note_slack(um_span *s, size_t pages) {
+    atomic_fetch_add_explicit(&um_spaces[s->node].slack_pages, pages - s->slack_pages,
+                              memory_order_relaxed); /* hint; unsigned wrap makes the difference right */
+    s->slack_pages = (uint16_t)pages;
+}
+
 /* Maps memory where the space's slots have none, and tells the kernel where its pages belong. */
 static int map_fresh(unsigned node, size_t first, size_t slots) {
     int err = um_window_map(first, slots);
@@ -457,6 +463,7 @@ static um_span *alloc_from(um_space *sp, size_t slots, size_t align, bool *zeroe
     s->moved = 0;
     s->full = 0;
     s->cut = 0;
+    s->slack_pages = 0;
     um_span_set_migrated(s, false);
     if (zeroed)
         *zeroed = zero;
@@ -598,6 +605,7 @@ um_span *um_space_move(um_span *s, size_t new_slots, size_t used_bytes) {
         return NULL;
     t->full = 0;
     t->cut = 0;
+    t->slack_pages = 0;
     t->moved = 1;
     um_span_set_migrated(t, false); /* it is mapped anew when it is freed */
     if (um_os_move(from, used_bytes, (uintptr_t)um_span_start(t), used_bytes) != 0) {

@@ -44,6 +44,8 @@ UM_HIDDEN um_span *um_space_alloc(unsigned node, size_t slots, size_t align_slot
 UM_HIDDEN void um_space_free(um_span *s, size_t dirty_bytes);
 /* The one-slot span is in use from end to end, not just its front. */
 UM_HIDDEN void um_space_note_full(um_span *s);
+/* So many OS pages at the end of a large span were not asked for; none before it is given back. */
+UM_HIDDEN void um_space_note_slack(um_span *s, size_t pages);
 /* In place; false: no room there. What is added reads as anything if *zeroed is false. */
 UM_HIDDEN bool um_space_extend(um_span *s, size_t new_slots, bool *zeroed);
 UM_HIDDEN void um_space_shrink(um_span *s, size_t new_slots);

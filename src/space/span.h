@@ -79,11 +79,14 @@ typedef struct um_span {
         um_home home;
         struct {
             UM_HOME_FIELDS
-            uint8_t state;     /* free, or a hardened block that rests: um_span_state */
-            uint8_t moved;     /* large: its pages came by mremap, so its mapping merges with no neighbour */
-            uint8_t listed;    /* slab: on the list of orphans with free blocks; orphan lock */
-            uint16_t capacity; /* slab: blocks that fit */
-            uint16_t carved;   /* slab: blocks cut so far, from the start */
+            uint8_t state;  /* free, or a hardened block that rests: um_span_state */
+            uint8_t moved;  /* large: its pages came by mremap, so its mapping merges with no neighbour */
+            uint8_t listed; /* slab: on the list of orphans with free blocks; orphan lock */
+            union {
+                uint16_t capacity;    /* slab: blocks that fit */
+                uint16_t slack_pages; /* large: at its end, not asked for (um_space_note_slack) */
+            };
+            uint16_t carved; /* slab: blocks cut so far, from the start */
         };
     };
     uint32_t slots; /* length; in a tail of a free span too */

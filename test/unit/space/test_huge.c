@@ -369,3 +369,35 @@ Test(huge, too_many_marks_exempt_all_until_the_heap_is_full) {
     (void)advice(um_span_start(slot[0]), &mappings);
     cr_expect_leq(mappings, before + 1);
 }
+
+/* Blocks of 70,000 bytes: two slots, of which 14 pages are nobody's. */
+static um_span *take_ragged(void) {
+    um_span *s = take(2, UM_SPAN_LARGE);
+    um_space_note_slack(s, 14);
+    return s;
+}
+
+static bool last_run_is_huge(void) {
+    const um_huge *h = &um_spaces[0].huge;
+    return h->run[h->runs - 1].huge;
+}
+
+Test(huge, what_is_not_asked_for_keeps_them_away) {
+    um_space_setting.hugepages = UM_SPACE_HUGE_THP;
+    for (int i = 0; i < 1000; i++)
+        slot[i] = take_ragged();
+    cr_expect_not(last_run_is_huge());
+    for (int i = 0; i < 1000; i++) {
+        um_space_note_slack(slot[i], 0);
+        um_space_free(slot[i], 2 * UM_SLOT_BYTES);
+    }
+    cr_expect_eq(um_spaces[0].slack_pages, 0);
+    for (int i = 0; i < 3000; i++)
+        (void)take(1, UM_SPAN_LARGE);
+    cr_expect(last_run_is_huge());
+    for (int i = 0; i < 100; i++)
+        (void)take_ragged();
+    for (size_t end = um_spaces[0].open_slot; um_spaces[0].open_slot == end;) /* more is opened */
+        (void)take(1, UM_SPAN_LARGE);
+    cr_expect(last_run_is_huge(), "few of them do not matter");
+}
