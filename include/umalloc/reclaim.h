@@ -17,7 +17,11 @@
 
    Cost: entering and leaving a section runs no atomic read-modify-write, no fence and no system call, where
    the kernel has membarrier (Linux 4.14); a look, of every 248 retired objects, is one such call and a walk
-   over the threads. Without membarrier each section runs a fence; um_reclaim_stat says which.
+   over the threads. Without membarrier each section runs a fence; um_reclaim_stat says which. A filter of
+   system calls that a program installs later must let membarrier pass. Where it refuses it, nothing is
+   reclaimed any more, and nobody waits: um_retire goes on taking objects, whatever the bound,
+   um_reclaim_flush returns at once, and um_epoch_synchronize, which cannot do what it says, ends the process
+   with one line. A child of fork reclaims again.
 
    Any thread may call these functions at any time, also in destructors of thread-specific data, but not in a
    signal handler. A child of fork goes on with the sections and the retired objects of the thread that
@@ -101,6 +105,7 @@ typedef struct um_reclaim_stats {
     uint32_t oldest_thread;  /* thread id of the reader in the oldest section now; 0: nobody is in one */
     uint32_t oldest_batches; /* batches that were closed since that section began */
     bool sections_fence;     /* each section runs a fence, for there is no membarrier */
+    bool refused;            /* membarrier was refused after it was allowed: nothing is reclaimed */
 } um_reclaim_stats;
 
 /* Fills the first `bytes` of *out; sizeof *out. */

@@ -122,17 +122,23 @@ uint64_t um_epoch_look(void) {
     return um_max(known, v.oldest);
 }
 
-void um_epoch_wait(uint64_t stamp) {
+bool um_epoch_wait(uint64_t stamp) {
     unsigned turn = 0;
-    while (um_epoch_look() <= stamp)
+    while (um_epoch_look() <= stamp) {
+        if (um_reclaim_refused())
+            return false;
         um_reclaim_wait(&turn);
+    }
+    return true;
 }
 
 void um_epoch_synchronize(void) {
     const um_reader *own = um_local[UM_MODULE_reclaim];
     if (own && own->nest)
         um_fatal("um_epoch_synchronize", __builtin_return_address(0), 0, "in a read section");
-    um_epoch_wait(um_epoch_stamp());
+    if (!um_epoch_wait(um_epoch_stamp()))
+        um_fatal("um_epoch_synchronize", __builtin_return_address(0), 0,
+                 "the kernel refuses membarrier, which it allowed before");
 }
 
 uint32_t um_epoch_oldest(uint64_t *stamps) {

@@ -133,8 +133,10 @@ void um_hazard_sift(um_reader *own, um_pile *p) {
         sort(b);
         check_once(b);
     }
-    if (!um_reclaim_order())
+    if (!um_reclaim_order()) {
+        p->due = p->closed + um_max(1, p->closed / 4);
         return;
+    }
     um_readers_each(hold_all, &s);
     p->first = p->last = NULL;
     p->closed = 0;

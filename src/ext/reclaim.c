@@ -19,8 +19,8 @@
    In a child of fork only the forking thread's record goes on. Records of others are emptied, but not their
    piles: they were caught in the middle of anything. Their objects stay for ever.
 
-   If a filter refuses membarrier after it was allowed at first, nothing gets old any more and waits do not
-   end: sections that run without a fence cannot be told to begin using one. */
+   If a filter refuses membarrier after it was allowed at first, nothing gets old any more: sections that run
+   without a fence cannot be told to begin using one. Then nobody waits, for it would be for ever. */
 #include "ext/reclaim.h"
 #include "ext/room.h"
 #include "os/fatal.h"
@@ -53,6 +53,7 @@ static um_reader *free_reader; /* list */
 static um_bag *free_bag;       /* list */
 static um_pile shared[UM_PILES];
 static _Atomic(bool) started;      /* V3, V4 */
+static _Atomic(bool) refused;      /* membarrier, after it was allowed; relaxed: who misses it asks again */
 static _Atomic(bool) shared_waits; /* something is in `shared`; relaxed: a hint that spares the lock */
 static _Atomic(uint64_t) looks;    /* counter */
 static _Atomic(uint64_t) stalls;   /* counter */
@@ -84,10 +85,18 @@ bool um_reclaim_order(void) {
         um_lock_drop(&lock);
     }
     add(&looks, 1);
-    if (!um_reclaim_fences)
-        return um_os_fence_all() == 0;
+    if (!um_reclaim_fences) {
+        int err = um_os_fence_all();
+        if (err && err != ENOMEM)
+            atomic_store_explicit(&refused, true, memory_order_relaxed); /* see there */
+        return err == 0;
+    }
     atomic_thread_fence(memory_order_seq_cst); /* pairs with those of readers: epoch.c, hazard.c */
     return true;
+}
+
+bool um_reclaim_refused(void) {
+    return atomic_load_explicit(&refused, memory_order_relaxed); /* see there */
 }
 
 void um_reclaim_wait(unsigned *turn) {
@@ -283,10 +292,8 @@ static UM_COLD void over_bound(um_reader *own) {
         return;
     if (bound_stalled)
         bound_stalled(um_epoch_oldest(&stamps), p->closed * UM_BAG_OBJECTS);
-    while (!own->nest && p->closed > bound) {
-        um_epoch_wait(p->first->stamp);
+    while (!own->nest && p->closed > bound && um_epoch_wait(p->first->stamp))
         empty_old(own, um_epoch_old());
-    }
 }
 
 /* Brings the report up to date. */
@@ -376,7 +383,7 @@ void um_reclaim_flush(void) {
         um_fatal("um_reclaim_flush", __builtin_return_address(0), 0,
                  own->nest ? "in a read section" : "in a function that reclaims");
     if (!own) {
-        um_epoch_synchronize();
+        (void)um_epoch_wait(um_epoch_stamp());
         return;
     }
     own->busy = true;
@@ -384,7 +391,7 @@ void um_reclaim_flush(void) {
     adopt(own);
     for (unsigned kind = 0; kind < UM_PILES; kind++)
         close_bag(&own->piles[kind]);
-    um_epoch_wait(um_epoch_stamp());
+    (void)um_epoch_wait(um_epoch_stamp());
     empty_old(own, um_epoch_old());
     um_hazard_sift(own, &own->piles[UM_PILE_HAZARD]);
     own->busy = false;
@@ -452,6 +459,7 @@ static void in_child(void) {
     um_lock_reset(&lock);
     if (um_os_fence_join() != 0)
         um_reclaim_fences = true;
+    atomic_store_explicit(&refused, false, memory_order_relaxed); /* single thread */
     free_reader = NULL;
     um_readers_each(forget_other, own);
     um_epoch_in_child(own != NULL);
@@ -506,6 +514,7 @@ void um_reclaim_stat(um_reclaim_stats *out, size_t bytes) {
     um_lock_take(&lock);
     start_locked();
     s.sections_fence = um_reclaim_fences;
+    s.refused = um_reclaim_refused();
     um_lock_drop(&lock);
     __builtin_memcpy(out, &s, um_min(bytes, sizeof s));
 }

@@ -73,8 +73,10 @@ UM_INLINE um_reader *um_reader_own(void) {
 /* All records, in use or not. */
 UM_HIDDEN void um_readers_each(void (*f)(um_reader *r, void *ctx), void *ctx);
 /* After it, what any thread stored before it passed some point is seen here, and what this thread stored
-   before is seen by all that it reads after that point. False: the kernel refused for once. */
+   before is seen by all that it reads after that point. False: the kernel refused for once, or for good. */
 UM_HIDDEN bool um_reclaim_order(void);
+/* For good: nothing gets old any more in this process. */
+UM_HIDDEN bool um_reclaim_refused(void);
 /* Waits a little, longer at each turn. */
 UM_HIDDEN void um_reclaim_wait(unsigned *turn);
 
@@ -91,8 +93,8 @@ UM_HIDDEN uint64_t um_epoch_stamp(void);
 UM_HIDDEN uint64_t um_epoch_old(void);
 /* Looks who reads, and answers as um_epoch_old does. */
 UM_HIDDEN uint64_t um_epoch_look(void);
-/* Until `stamp` is old. */
-UM_HIDDEN void um_epoch_wait(uint64_t stamp);
+/* Until `stamp` is old. False: it will never be. */
+UM_HIDDEN bool um_epoch_wait(uint64_t stamp);
 /* The reader in the oldest section: its thread's id, 0 if there is none, and how many stamps ago it began. */
 UM_HIDDEN uint32_t um_epoch_oldest(uint64_t *stamps);
 /* In the child of fork, before another thread: `known` says whether the thread has a record. */

@@ -2,6 +2,7 @@
 #include "dies.h"
 #include "ext/reclaim.h"
 #include "os/os.h"
+#include "refuse.h"
 #include "space/space.h"
 
 #include <criterion/criterion.h>
@@ -11,6 +12,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -200,6 +202,50 @@ Test(reclaim, a_bound_tells_who_stalls_and_waits) {
     cr_expect_neq(stalled_thread, um_os_tid());
     cr_expect_eq(stalled_most, 5 * UM_BAG_OBJECTS);
     cr_expect_geq(reclaimed, MANY - 5 * UM_BAG_OBJECTS);
+}
+
+static size_t told;
+
+static void tell(uint32_t thread, size_t waiting) {
+    (void)thread;
+    (void)waiting;
+    told++;
+}
+
+/* As a program does that shuts itself in when it is up. False: the kernel has no membarrier anyway. */
+static bool shut_in(void) {
+    um_reclaim_flush();
+    return !stats().sections_fence && refuse(SYS_membarrier, EPERM);
+}
+
+/* Nothing is reclaimed and nothing hangs; a child can tell what it has. */
+Test(reclaim, a_late_refusal_leaves_garbage) {
+    int status;
+    pid_t child;
+    if (!shut_in())
+        return;
+    um_reclaim_bound(2 * UM_BAG_OBJECTS, tell);
+    retire_many(0, MANY);
+    for (size_t i = 0; i < MANY; i++)
+        cr_assert(um_hazard_retire(&objects[MANY + i], count));
+    um_reclaim_flush();
+    cr_expect_eq(reclaimed, 0);
+    cr_expect_eq(stats().waiting, 2 * MANY);
+    cr_expect(stats().refused);
+    cr_expect_gt(told, 0, "the bound tells");
+    child = fork();
+    if (child == 0) {
+        um_reclaim_flush();
+        _exit(reclaimed != 2 * MANY || stats().refused);
+    }
+    cr_assert_eq(waitpid(child, &status, 0), child);
+    cr_expect_eq(status, 0);
+}
+
+Test(reclaim, a_late_refusal_is_told_by_who_cannot_wait, .signal = SIGABRT) {
+    if (!shut_in())
+        abort(); /* without a filter there is nothing to see */
+    um_epoch_synchronize();
 }
 
 /* It cannot wait for itself. */
