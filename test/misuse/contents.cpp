@@ -148,6 +148,22 @@ outcome overflow_8(size_t n) {
 outcome overflow_16(size_t n) {
     return overflow_by(n, 16);
 }
+/* Where the room ends is another matter for each of these two. */
+outcome overflow_aligned(size_t n) {
+    char *p = static_cast<char *>(memalign(256, n));
+    memset(p, MARK, n);
+    armed();
+    p[n] = 1;
+    free(p);
+    return GOT_AWAY;
+}
+outcome overflow_after_shrink(size_t n) {
+    char *p = static_cast<char *>(realloc(block(n), n - n / 4));
+    armed();
+    p[n - n / 4] = 1;
+    free(p);
+    return GOT_AWAY;
+}
 outcome overflow_8k(size_t n) {
     return overflow_by(n, 8 * KIB);
 }
@@ -284,6 +300,8 @@ const family wrong_contents[] = {
     FAMILY(overflow_1, ALL),
     FAMILY(overflow_8, ALL),
     FAMILY(overflow_16, ALL),
+    FAMILY(overflow_aligned, ALL),
+    FAMILY(overflow_after_shrink, ALL),
     FAMILY(overflow_8k, ALL),
     FAMILY(overflow_far, ALL),
     FAMILY(overflow_by_memcpy, ALL),

@@ -92,6 +92,39 @@ outcome twice_here_then_there(size_t n) {
     return GOT_AWAY;
 }
 
+outcome twice_there_then_there(size_t n) {
+    char *p = block(n);
+    free_elsewhere(p);
+    armed();
+    free_elsewhere(p);
+    fill_up(n);
+    return GOT_AWAY;
+}
+
+void *allocate_it(void *n) {
+    return block(*static_cast<size_t *>(n));
+}
+
+outcome twice_of_ended_thread(size_t n) {
+    pthread_t t;
+    void *p;
+    if (pthread_create(&t, nullptr, allocate_it, &n) || pthread_join(t, &p))
+        _exit(2);
+    free(p);
+    armed();
+    free(p);
+    fill_up(n);
+    return GOT_AWAY;
+}
+
+outcome twice_aligned(size_t n) {
+    void *p = memalign(256, n);
+    free(p);
+    armed();
+    free(p);
+    return GOT_AWAY;
+}
+
 outcome twice_by_realloc(size_t n) {
     char *p = block(n), *wall = block(n);
     char *q = static_cast<char *>(realloc(p, n * 8));
@@ -253,6 +286,9 @@ const family wrong_pointers[] = {
     FAMILY(twice_after_reuse, ALL),
     FAMILY(twice_there_then_here, ALL),
     FAMILY(twice_here_then_there, ALL),
+    FAMILY(twice_there_then_there, ALL),
+    FAMILY(twice_of_ended_thread, ALL),
+    FAMILY(twice_aligned, ALL),
     FAMILY(twice_by_realloc, ALL),
     FAMILY(twice_in_child, ALL),
     FAMILY(free_of_stack, ONE),

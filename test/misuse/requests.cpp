@@ -70,6 +70,13 @@ outcome delete_with_more(size_t n) {
     return GOT_AWAY;
 }
 
+outcome delete_with_minus_one(size_t n) {
+    void *p = operator new(n);
+    armed();
+    operator delete(p, SIZE_MAX);
+    return GOT_AWAY;
+}
+
 outcome delete_array_with_more(size_t n) {
     char *p = new char[n];
     armed();
@@ -191,6 +198,7 @@ const family wrong_requests[] = {
     FAMILY(delete_of_strings, ONE),
     FAMILY(delete_with_less, ALL),
     FAMILY(delete_with_more, ALL),
+    FAMILY(delete_with_minus_one, ALL),
     FAMILY(delete_array_with_more, ALL),
     FAMILY(aligned_then_plain_delete, ALL),
     FAMILY(delete_with_wrong_alignment, ALL),
