@@ -17,7 +17,7 @@ static char *copy_of(const char *text) {
 
 /* Every tenth request fails, and that path forgets the name. */
 static int serve(int number) {
-    char *name = copy_of("a request's name"), *answer;
+    char *volatile name = copy_of("a request's name"), *volatile answer; /* or compilers leave them out */
     if (!name)
         return -1;
     answer = malloc(1000);

@@ -2,10 +2,11 @@
  *
  *   api PATTERN KIND SIZE ROUNDS
  *
- * PATTERN: arena (um_arena_alloc, compiled into arena_once), pool (um_pool_alloc, um_pool_free), and handover
- * (100 objects allocated, then freed: magazines turn over); heap and shared (um_heap_malloc, um_heap_free),
- * and request (100 blocks of mixed sizes, then um_heap_reset); batch (um_malloc_batch and um_free_batch of
- * 100 blocks). KIND is real. Only what runs inside of the functions that the test names is counted. */
+ * PATTERN: arena (um_arena_alloc, compiled into arena_once), pool (um_pool_alloc, um_pool_free), handover and
+ * burst (100 objects allocated, then freed: magazines turn over; 1000: they go to the depot and back); heap
+ * and shared (um_heap_malloc, um_heap_free), and request (100 blocks of mixed sizes, then um_heap_reset);
+ * batch (um_malloc_batch and um_free_batch of 100 blocks). KIND is real. Only what runs inside of the
+ * functions that the test names is counted. */
 #include "umalloc/arena.h"
 #include "umalloc/heap.h"
 #include "umalloc/pool.h"
@@ -14,6 +15,7 @@
 #include <string.h>
 
 #define BATCH 100
+#define BURST 1000
 
 __attribute__((noinline)) void *arena_once(um_arena *a, size_t bytes) {
     return um_arena_alloc(a, bytes);
@@ -30,8 +32,9 @@ static int arena(size_t bytes, size_t rounds) {
 }
 
 static int pool(size_t bytes, size_t rounds, size_t batch) {
-    void *objects[BATCH];
-    um_pool *p = um_pool_new(&(um_pool_options){.bytes = bytes, .ready_objects = 10 * BATCH});
+    void *objects[BURST];
+    um_pool *p =
+        um_pool_new(&(um_pool_options){.bytes = bytes, .ready_objects = 10 * (batch > 1 ? batch : BATCH)});
     if (!p || um_pool_warm(p))
         return 1;
     for (size_t i = 0; i < rounds; i++) {
@@ -85,6 +88,8 @@ static int run(const char *pattern, size_t bytes, size_t rounds) {
         return pool(bytes, rounds, 1);
     if (strcmp(pattern, "handover") == 0)
         return pool(bytes, rounds, BATCH);
+    if (strcmp(pattern, "burst") == 0)
+        return pool(bytes, rounds, BURST);
     if (strcmp(pattern, "heap") == 0)
         return heap(UM_HEAP_ONE_THREAD, bytes, rounds);
     if (strcmp(pattern, "shared") == 0)

@@ -23,6 +23,7 @@ ROWS = {
     "arena allocate": ("arena", ("arena_once",), 1, ROUNDS, 12),
     "pool allocate and free": ("pool", ("um_pool_alloc", "um_pool_free"), 1, ROUNDS, 25),
     "pool allocate and free, 100 at a time": ("handover", ("um_pool_alloc", "um_pool_free"), 100, ROUNDS // 100, 40),
+    "pool allocate and free, 1000 at a time": ("burst", ("um_pool_alloc", "um_pool_free"), 1000, ROUNDS // 1000, 46),
     "heap of one thread, allocate and free": ("heap", ("um_heap_malloc", "um_heap_free"), 1, ROUNDS, 29),
     "shared heap, allocate and free": ("shared", ("um_heap_malloc", "um_heap_free"), 1, ROUNDS, 60),
     "heap, 100 blocks of 16 sizes and a reset": ("request", ("um_heap_malloc", "um_heap_reset"), 100, ROUNDS // 100, 42),

@@ -19,7 +19,7 @@
 static void *volatile kept[LEAKS];
 
 __attribute__((noinline)) void leak_here(void) {
-    for (int i = 0; i < LEAKS; i++)
+    for (volatile int i = 0; i < LEAKS; i++) /* one call, not unrolled */
         kept[i] = malloc(LEAK_BYTES);
 }
 
