@@ -113,7 +113,7 @@ UM_HIDDEN int um_os_home_node(uintptr_t at, size_t bytes, unsigned node);
    pool is empty: a touch would be SIGBUS), EINVAL before Linux 5.14. */
 UM_HIDDEN int um_os_populate(uintptr_t at, size_t bytes);
 /* The node that each of `pages` pages from `at` on lies on, or a negated errno value: -ENOENT not touched,
-   -EFAULT nothing mapped, or the page of zeros. */
+   -EFAULT nothing mapped, or the page of zeros; of Linux 6.1 not touched, too. */
 UM_HIDDEN int um_os_page_nodes(uintptr_t at, size_t pages, int *node_of);
 /* The same for pages here and there. */
 UM_HIDDEN int um_os_nodes_of(const uintptr_t *at, size_t pages, int *node_of);

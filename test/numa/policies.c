@@ -20,6 +20,7 @@
 #include <stddef.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 
 #define LEAN_BYTES    (128 * MIB) /* a node with less is lean */
@@ -373,7 +374,7 @@ static void fork_migrates(void) {
 
 /* Blocks of all sizes come and go, freed by whom it befalls, while the threads change nodes. */
 #define CHURN_SLOTS 256u
-#define CHURN_STEPS 20000u
+#define CHURN_STEPS 10000u
 #define CHURN_STAY  500u /* steps on one node */
 
 static _Atomic(void *) churned[CHURN_SLOTS];
@@ -435,7 +436,6 @@ static size_t free_bytes(uint64_t nodes) {
 static void full_machine(void) {
     size_t available = free_bytes(w->allowed);
     fill_and_give(20000, available);
-    fill_and_give(MIB, available);
     fill_and_give(10 * MIB, available);
 }
 
@@ -564,9 +564,9 @@ static const test_case cases[] = {
     {"round-robin", "round-robin", blocks_in_turn, .nodes = 2},
     {"none", "none", none, .nodes = 2},
     {"fork migrates", "local", fork_migrates, .nodes = 2},
-    {"threads wander", "local", wander, .nodes = 2},
-    {"threads wander, bind", "bind:$B", wander, .nodes = 2},
-    {"threads wander, round-robin", "round-robin", wander, .nodes = 2},
+    {"threads wander", "local", wander, .nodes = 4},
+    {"threads wander, bind", "bind:$B", wander, .nodes = 4},
+    {"threads wander, round-robin", "round-robin", wander, .nodes = 4},
     {"cpuset changes", "local", cpuset_changes, .nodes = 4},
     {"cpuset leaves none", "bind:$A", cpuset_leaves_none, .nodes = 4},
     {"full machine, bind to all", "bind:0-3", full_machine, .nodes = 4, .tight = true},
@@ -582,21 +582,21 @@ static const test_case cases[] = {
     {"unknown node, strict", "bind:63", local, .nodes = 2, .strict = true, .complaint = "bind:63",
      .status = UMALLOC_STOP},
     {"strict", "bind:$A", all_on_a, .nodes = 2, .strict = true},
-    {"EPERM", NULL, first_touch, .nodes = 2, .refused = ALL, .error = EPERM},
-    {"EPERM, local-strict", "local-strict", first_touch, .nodes = 2, .refused = ALL, .error = EPERM},
-    {"EPERM, bind", "bind:$A", first_touch, .nodes = 2, .refused = ALL, .error = EPERM},
-    {"EPERM, interleave", "interleave", first_touch, .nodes = 2, .refused = ALL, .error = EPERM},
-    {"EPERM, round-robin", "round-robin", somewhere, .nodes = 2, .refused = ALL, .error = EPERM},
-    {"EPERM, strict", "bind:$A", local, .nodes = 2, .strict = true, .refused = ALL, .error = EPERM,
+    {"EPERM", NULL, first_touch, .nodes = 4, .refused = ALL, .error = EPERM},
+    {"EPERM, local-strict", "local-strict", first_touch, .nodes = 4, .refused = ALL, .error = EPERM},
+    {"EPERM, bind", "bind:$A", first_touch, .nodes = 4, .refused = ALL, .error = EPERM},
+    {"EPERM, interleave", "interleave", first_touch, .nodes = 4, .refused = ALL, .error = EPERM},
+    {"EPERM, round-robin", "round-robin", somewhere, .nodes = 4, .refused = ALL, .error = EPERM},
+    {"EPERM, strict", "bind:$A", local, .nodes = 4, .strict = true, .refused = ALL, .error = EPERM,
      .complaint = "UMALLOC_NUMA", .status = UMALLOC_STOP},
-    {"EPERM but for queries", NULL, first_touch, .nodes = 2, .refused = ALL_BUT_QUERY, .error = EPERM},
-    {"EPERM but for queries, local-strict", "local-strict", first_touch, .nodes = 2, .refused = ALL_BUT_QUERY,
+    {"EPERM but for queries", NULL, first_touch, .nodes = 4, .refused = ALL_BUT_QUERY, .error = EPERM},
+    {"EPERM but for queries, local-strict", "local-strict", first_touch, .nodes = 4, .refused = ALL_BUT_QUERY,
      .error = EPERM},
-    {"EPERM but for queries, bind", "bind:$A", first_touch, .nodes = 2, .refused = ALL_BUT_QUERY,
+    {"EPERM but for queries, bind", "bind:$A", first_touch, .nodes = 4, .refused = ALL_BUT_QUERY,
      .error = EPERM},
-    {"ENOSYS", NULL, first_touch, .nodes = 2, .refused = ALL, .error = ENOSYS},
-    {"ENOSYS, bind", "bind:$A", first_touch, .nodes = 2, .refused = ALL, .error = ENOSYS},
-    {"ENOSYS, weighted", "weighted", first_touch, .nodes = 2, .refused = ALL, .error = ENOSYS},
+    {"ENOSYS", NULL, first_touch, .nodes = 4, .refused = ALL, .error = ENOSYS},
+    {"ENOSYS, bind", "bind:$A", first_touch, .nodes = 4, .refused = ALL, .error = ENOSYS},
+    {"ENOSYS, weighted", "weighted", first_touch, .nodes = 4, .refused = ALL, .error = ENOSYS},
     {"full, bind", "bind:$L", full, .lean = true},
     {"full, bind, threads", "bind:$L", full_for_threads, .lean = true},
     {"full, local-strict", "local-strict", full, .lean = true},
@@ -755,7 +755,15 @@ static void look_at_world(void) {
         w->nearest_to_lean = nearest_nodes(w->lean, w->allowed & ~bit(w->lean));
 }
 
+/* What no kernel does differently runs on the newer one. */
+static bool is_elsewhere(const test_case *t) {
+    struct utsname u;
+    return (t->refused || t->body == wander) && uname(&u) == 0 && !strncmp(u.release, "6.1.", 4);
+}
+
 static bool chosen(const test_case *t, char **names) {
+    if (is_elsewhere(t))
+        return false;
     if (t->lean != (w->lean >= 0) || (size_t)__builtin_popcountll(w->allowed) < t->nodes)
         return false;
     for (char **name = names; *name; name++)

@@ -3,7 +3,10 @@
 scripts/umalloc-numa with what a program of one pinned thread a processor must have, and with each other.
 
     test_view.py LIBRARY PROGRAM                            scripts/umalloc-numa on this machine
-    test_view.py LIBRARY PROGRAM TOPOLOGY TEST...           the same in the lab, with the unit tests TEST
+    test_view.py LIBRARY PROGRAM TOPOLOGY KERNEL SETTING FILE...
+                                                            the same in the lab, with SETTING of transparent huge pages, and
+                                                            what else runs in this boot: unit tests (unit_*), and
+                                                            placement.sh with its programs
 """
 import base64
 import json
@@ -76,14 +79,17 @@ def check_nodes(who, rows, nodes):
             expect(share >= 0.99, f"{who}: node {row['node']} has {share:.4f} of its memory")
 
 
-def lab(library, program, topology, tests):
+def lab(library, program, topology, kernel, setting, *files):
     run = subprocess.run([os.path.join(SCRIPTS, "numa-lab"), topology, "--env", f"LIBRARY={os.path.basename(library)}",
-                          os.path.join(HERE, "view.sh"), program, library, *tests], capture_output=True, text=True)
+                          "--kernel", kernel, "--kernel-args", f"transparent_hugepage={setting}", "--timeout", "560",
+                          os.path.join(HERE, "view.sh"), program, library, *files], capture_output=True, text=True)
+    tests = [name for name in files if os.path.basename(name).startswith("unit_")]
     if run.returncode == UNUSABLE:
         print(f"skipped: {run.stderr.strip()}")
         sys.exit(UNUSABLE)
     expect(run.returncode == 0, f"status of the lab {run.returncode}", run.stdout[:20000] + run.stderr)
     expect(run.stdout.count("Failing: 0 | Crashing: 0") == len(tests), "all unit tests ran")
+    print(run.stdout.partition("\nfile ")[0])
     with tempfile.TemporaryDirectory() as folder:
         files = {}
         for part in re.split(r"^file ", run.stdout, flags=re.M)[1:]:
@@ -110,6 +116,6 @@ def lab(library, program, topology, tests):
 
 if __name__ == "__main__":
     if len(sys.argv) > 3:
-        lab(*sys.argv[1:4], sys.argv[4:])
+        lab(*sys.argv[1:])
     else:
         here(*sys.argv[1:3])

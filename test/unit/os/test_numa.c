@@ -245,13 +245,13 @@ Test(numa, page_nodes_tell_touched_from_untouched) {
     cr_assert_eq(err, 0);
     for (size_t i = 0; i < PAGES; i++)
         if (i % 2)
-            cr_expect_eq(node_of[i], -ENOENT, "page %zu: %d", i, node_of[i]);
+            cr_expect(node_of[i] == -ENOENT || node_of[i] == -EFAULT, "page %zu: %d", i, node_of[i]);
         else
             cr_expect(node_of[i] >= 0 && node_of[i] < (int)UM_NODE_IDS, "page %zu: %d", i, node_of[i]);
     cr_expect_eq(node_of[PAGES], 0x55555555);
     cr_expect_eq(um_os_nodes_of(some, 2, node_of), 0);
     cr_expect_geq(node_of[0], 0);
-    cr_expect_eq(node_of[1], -ENOENT);
+    cr_expect_lt(node_of[1], 0);
 }
 
 Test(numa, pages_move_to_where_they_are_already) {

@@ -3,7 +3,7 @@
 # the program waits until it has been through all memory. In the mode that guards nothing it must find something to do, or
 # the rest would prove nothing.
 #
-#     khugepaged.sh: needs huge_pages (test/bars/huge.c) and LIB, the library
+#     numa_khugepaged.sh: needs huge_pages (test/bars/huge.c), and the library preloaded
 settings=/sys/kernel/mm/transparent_hugepage/khugepaged
 echo 0 >$settings/alloc_sleep_millisecs
 echo 100000 >$settings/pages_to_scan
@@ -12,7 +12,7 @@ status=0
 
 # Figures of a run, each as a variable.
 run() {
-    UMALLOC_HUGEPAGES=$1 LD_PRELOAD=$LIB ./huge_pages scan 192 150000 1100 >figures || exit 1
+    UMALLOC_HUGEPAGES=$1 ./huge_pages scan 192 150000 1100 >figures || exit 1
     while read -r name value; do
         eval "$name=${value%.*}"
     done <figures
