@@ -223,7 +223,7 @@ static void on_signal(int number) {
 }
 
 struct reader {
-    pthread_t writer;
+    pid_t writer; /* pthread_kill takes the number from before the fork where qemu-user has large pages */
     int fd;
     size_t bytes, wrong;
 };
@@ -234,7 +234,7 @@ static void *read_all(void *arg) {
     static char buffer[65536];
     for (int i = 0; i < 20; i++) {
         int before = signals;
-        pthread_kill(r->writer, SIGUSR1);
+        (void)syscall(SYS_tgkill, getpid(), r->writer, SIGUSR1);
         while (signals == before &&
                !UM_TSAN) /* that one keeps handlers back during calls that it does not know */
             sched_yield();
@@ -249,7 +249,7 @@ Test(os, write_is_whole_despite_signals) {
     enum { BYTES = 1 << 20 };
     static char data[BYTES];
     struct sigaction act = {.sa_handler = on_signal}; /* no SA_RESTART */
-    struct reader r = {.writer = pthread_self()};
+    struct reader r = {.writer = (pid_t)um_os_tid()};
     int ends[2];
     pthread_t t;
     for (int i = 0; i < BYTES; i++)
