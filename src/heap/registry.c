@@ -4,7 +4,8 @@
    A thread that ends with little parks its heap: slabs and all, for the next new thread to take over whole.
    To the others a parked heap is that of an idle thread, but that nobody's id stands in its slabs. What is
    parked for the decay time is handed over, slab by slab, as is at once what would make parked heaps hold
-   more than PARK_BYTES or a small part of all memory.
+   more than PARK_BYTES or a part of all memory. The part is small at first; it doubles each time that a
+   thread begins after one whose heap was turned away, and halves when nobody wanted what was parked.
 
    After fork, heaps of threads that stayed in the parent are
    told from live ones by their generation; the child touches none of them until it frees one of their blocks.
@@ -28,12 +29,15 @@ um_theap_folded um_theap_past;
 
 #define BUCKETS    256u /* few threads share one up to some hundreds */
 #define PARK_BYTES UM_MIB
-#define PARK_PART  32u
+#define PARK_FIRST 32u /* of all memory, one part in so many: at first, and when nobody wants it */
+#define PARK_LAST  2u  /* at most */
 
 static um_lock registry; /* rank: before the orphan lock */
 static um_theap *all, *free_heaps;
 static um_theap *parked;    /* by next_free, the last to come first */
 static size_t parked_bytes; /* in their slabs, when they were parked */
+static unsigned park_part = PARK_FIRST;
+static bool turned_away; /* a heap found no room since a thread began last */
 static _Atomic(uint64_t) parked_due_ms =
     UINT64_MAX;                     /* relaxed: a hint, and who sets it to never does the work */
 static um_theap *by_owner[BUCKETS]; /* live heaps */
@@ -187,8 +191,11 @@ um_theap *um_theap_get(void) {
         h = taken_over ? taken_over : make_heap();
         if (h)
             enlist(h, me);
-        if (h && !taken_over)
+        if (h && !taken_over) {
             open_heap(h);
+            park_part = turned_away ? (unsigned)um_max(park_part / 2, PARK_LAST) : park_part;
+        }
+        turned_away = false;
     }
     um_lock_drop(&registry);
     if (!h)
@@ -286,13 +293,15 @@ static size_t park_most(void) {
     size_t all_bytes = atomic_load_explicit(&um_space_footprint, memory_order_relaxed); /* a counter */
     if (UM_SPACE_SETTING(decay_ms) == 0 || um_theap_cache_most() == 0 || um_space_excess() != 0)
         return 0;
-    return um_max(PARK_BYTES, all_bytes / PARK_PART);
+    return um_max(PARK_BYTES, all_bytes / park_part);
 }
 
 /* False: there is no room. */
 static bool park_locked(um_theap *h, size_t bytes, uint64_t now) {
-    if (parked_bytes + bytes > park_most())
+    if (parked_bytes + bytes > park_most()) {
+        turned_away = true;
         return false;
+    }
     forget_owner(h);
     h->owner = UM_ID_NOBODY;
     h->parked_bytes = bytes;
@@ -338,6 +347,8 @@ static bool retire_oldest(uint64_t before_ms) {
     at = oldest_parked();
     if (*at && atomic_load_explicit(&(*at)->seen_ms, memory_order_relaxed) <= before_ms) /* under the lock */
         h = unpark(at);
+    if (h)
+        park_part = (unsigned)um_min(2 * park_part, PARK_FIRST);
     um_lock_drop(&registry);
     if (!h)
         return false;

@@ -249,6 +249,26 @@ Test(registry, what_is_much_is_not_parked) {
     cr_expect_eq(count_slabs().orphans, count_slabs().slabs);
 }
 
+/* Much is parked where threads come one after another, and little again when nobody wanted it. */
+Test(registry, what_threads_in_turn_want_is_parked) {
+    unsigned turns = 1;
+    cr_assert_not_null(um_theap_get());
+    for (int i = 0; i < 32 * SOME; i++)
+        cr_assert_not_null(give(32768));
+    run_thread(leave_much, NULL);
+    cr_expect_not(heaps[0]->live);
+    for (; !heaps[0]->live && turns < 16; turns++)
+        run_thread(leave_much, NULL);
+    cr_expect_leq(turns, 5, "%u", turns);
+    for (unsigned i = 0; i < 5; i++) {
+        um_theap_retire_parked();
+        run_thread(leave_some, NULL);
+    }
+    um_theap_retire_parked();
+    run_thread(leave_much, NULL);
+    cr_expect_not(heaps[0]->live);
+}
+
 static int child_with_a_parked_heap(void) {
     um_lock_forker = um_thread_id();
     um_theap_child_after_fork();
