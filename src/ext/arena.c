@@ -123,9 +123,11 @@ static size_t overhead(const arena *a, size_t record_bytes) {
                                      : um_round_up(record_bytes, GRAIN);
 }
 
-/* A room whose guards cannot be opened again is lost: nobody could use it. */
+/* A room whose guards cannot be opened again is lost: nobody could use it. Behind the first one of the first
+   chunk, the lists of freed blocks come before its blocks. */
 static void give_chunk(char *room, const char *begin, const char *end, const char *high, bool guarded) {
-    if (guarded && (um_os_protect((uintptr_t)begin - um_os_page_bytes, um_os_page_bytes, true) ||
+    uintptr_t behind = um_round_down((uintptr_t)begin, um_os_page_bytes);
+    if (guarded && (um_os_protect(behind - um_os_page_bytes, um_os_page_bytes, true) ||
                     um_os_protect((uintptr_t)end, um_os_page_bytes, true)))
         return;
     um_room_give(room, (size_t)(high - room));

@@ -131,9 +131,13 @@ static int copy_text(const um_text *t, char *text, size_t room) {
     return (int)t->len;
 }
 
+static unsigned option_of(const char *name) {
+    return name ? um_option_find(name) : UM_OPTION_NONE;
+}
+
 static int tell(const char *name, void (*say)(unsigned option, um_text *t), char *text, size_t room) {
     um_text t;
-    unsigned option = um_option_find(name);
+    unsigned option = option_of(name);
     if (option == UM_OPTION_NONE)
         return fail(ENOENT);
     um_text_init(&t, NULL, NULL);
@@ -150,14 +154,14 @@ int um_option_forms(const char *name, char *text, size_t room) {
 }
 
 int um_option_set(const char *name, const char *value) {
-    unsigned option = um_option_find(name);
+    unsigned option = option_of(name);
     if (option == UM_OPTION_NONE)
         return fail(ENOENT);
     if (!um_option_is_live(option))
         return fail(EPERM);
     if (!serves())
         return -1;
-    if (!um_option_assign(option, value))
+    if (!value || !um_option_assign(option, value))
         return fail(EINVAL);
     um_front_apply_live();
     um_front_exit_init();

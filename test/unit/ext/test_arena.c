@@ -160,6 +160,17 @@ Test(arena, reset_gives_back_what_is_not_kept) {
     um_space_check();
 }
 
+Test(arena, an_end_gives_all_back_in_every_mode) {
+    for (unsigned flags = 0; flags <= (UM_ARENA_GUARD | UM_ARENA_CHECKED | UM_ARENA_REUSE); flags++) {
+        um_arena *a = with(flags);
+        for (int i = 0; i < 100 && um_arena_alloc(a, 5000); i++)
+            continue;
+        um_arena_delete(a);
+        cr_expect_eq(held(), 0, "flags %u", flags);
+    }
+    um_space_check();
+}
+
 Test(arena, large_blocks_have_chunks_of_their_own) {
     um_arena *a = with(0);
     char *p = um_arena_alloc(a, 40 << 20), *q = um_arena_alloc(a, 100);
