@@ -72,6 +72,11 @@ UM_INLINE um_space *um_space_used_from(um_space *sp) {
 extern UM_HIDDEN _Atomic(uint64_t) um_space_now_ms;
 UM_HIDDEN uint64_t um_space_read_clock(void);
 
+/* The nodes with memory that the process may use now. */
+UM_HIDDEN void um_place_allowed(um_node_set *out);
+/* The places were made: they take turns as often as was asked for. */
+UM_HIDDEN void um_place_make_turns(const um_placing_spec *asked);
+
 UM_HIDDEN void um_space_detach_locked(um_space *sp, um_span *s);
 /* Cuts a detached span after `slots`; the rest is filed in its state. */
 UM_HIDDEN void um_space_split_locked(um_space *sp, um_span *s, size_t slots);

@@ -3,20 +3,13 @@
    but the interleaving ones say "preferred": a full node makes the kernel take the next by distance, which is
    what `local` and `prefer` want. The strict ones must not end in the OOM killer, as MPOL_BIND does when a
    node is full at the time of a page fault: they take a span only after all its pages are there and were
-   looked at (um_place_fill), and give it back otherwise. The kernel takes a page from elsewhere rather than
-   one that it would have to reclaim; such a page is sent home (move_pages), which reclaims there and never
-   kills.
-
-   Where no node has anything left, and where a control group is at its limit, there is no elsewhere: the
-   kernel would kill in the middle of malloc. So before pages are touched there is a look at what is
-   available. A look reads files; it is good for a part of what it found.
+   looked at (um_place_fill), and give it back otherwise. See fill.c.
 
    Distances are read only where they matter: a processor whose node has no memory, and `bind` to several
    nodes. */
 #include "space/place.h"
 #include "conf/counters.h"
 #include "conf/options.h"
-#include "os/available.h"
 #include "os/numa.h"
 #include "os/os.h"
 #include "os/topology.h"
@@ -24,21 +17,13 @@
 
 #include <errno.h>
 
-#define FILL_BYTES  (4 * UM_MIB) /* what a full node costs the others for a moment */
-#define FILL_PAGES  256u
-#define MODE_SHOWN  80u
-#define CREDIT_PART 8u
-#define CREDIT_MAX  (64 * UM_MIB)
+#define MODE_SHOWN 80u
 
 um_placement um_place = {.count = 1, .policy = UM_PLACING_NONE};
 
 /* Place of a kernel id plus one; 0: not looked up yet. Relaxed: everybody finds the same. */
 static _Atomic(uint8_t) place_of[UM_NODE_IDS];
-static uint8_t weight[UM_NODES_MAX]; /* const after init */
-static um_placing_round turns;       /* of their sum; const after init */
-static int mode;                     /* const after init */
-static _Atomic(uint64_t) credit;     /* bytes that may be touched without another look. Relaxed: a hint */
-static _Atomic(uint64_t) filling;    /* bytes that threads are about to touch. Relaxed: a hint */
+static int mode; /* const after init */
 
 static void say_nodes(um_text *t, const um_node_set *set) {
     bool any = false;
@@ -64,7 +49,7 @@ static unsigned complain(um_text *t, const char *why, const um_node_set *allowed
 }
 
 /* The nodes with memory that the process may use. Where the kernel does not say, the files do. */
-static void allowed_nodes(um_node_set *out) {
+void um_place_allowed(um_node_set *out) {
     if (um_os_nodes_allowed(out) != 0 || um_node_set_count(out) == 0)
         um_topology_visible(out);
 }
@@ -101,17 +86,6 @@ static void make_places(const um_node_set *set) {
     }
 }
 
-static void make_turns(const um_placing_spec *asked) {
-    uint32_t sum = 0;
-    um_place.turns = true;
-    for (unsigned i = 0; i < um_place.count; i++) {
-        uint8_t w = asked->weight[um_place.id[i]];
-        weight[i] = w ? w : 1;
-        sum += weight[i];
-    }
-    turns = um_placing_round_of(sum);
-}
-
 static bool is_strict(um_placing policy) {
     return policy == UM_PLACING_LOCAL_STRICT || policy == UM_PLACING_BIND;
 }
@@ -135,7 +109,7 @@ static void settle(um_placing policy, const um_placing_spec *asked, um_node_set 
     if (!whole)
         make_places(set);
     if (policy == UM_PLACING_ROUND_ROBIN || (policy == UM_PLACING_WEIGHTED && named))
-        make_turns(asked);
+        um_place_make_turns(asked);
 }
 
 unsigned um_place_init(const um_placing_spec *asked, bool chosen, um_text *complaints) {
@@ -144,7 +118,7 @@ unsigned um_place_init(const um_placing_spec *asked, bool chosen, um_text *compl
     unsigned bad = 0;
     if (policy == UM_PLACING_NONE)
         return 0;
-    allowed_nodes(&allowed);
+    um_place_allowed(&allowed);
     set = allowed;
     if (um_node_set_count(&asked->nodes)) {
         set = asked->nodes;
@@ -185,29 +159,6 @@ unsigned um_place_of(unsigned id) {
         if (um_place.id[i] == id)
             return i;
     return UM_NODES_MAX;
-}
-
-/* In use of a place, for each turn that it has in a round: a is below b. */
-static bool below(unsigned a, unsigned b) {
-    uint64_t used_a = atomic_load_explicit(&um_spaces[a].active_seen, memory_order_relaxed); /* hints */
-    uint64_t used_b = atomic_load_explicit(&um_spaces[b].active_seen, memory_order_relaxed);
-    return used_a * weight[b] < used_b * weight[a];
-}
-
-/* Turns alone would give each place its share of spans, not of bytes, nor of those that live on. */
-unsigned um_place_next(uint32_t *turn) {
-    uint32_t t = um_placing_turn(&turns, (*turn)++);
-    unsigned best = 0;
-    while (t >= weight[best])
-        t -= weight[best++];
-    for (unsigned i = 0; i < um_place.count; i++)
-        if (below(i, best))
-            best = i;
-    return best;
-}
-
-size_t um_place_share(unsigned place, size_t bytes) {
-    return um_place.turns ? (size_t)(bytes / turns.turns * weight[place]) : bytes;
 }
 
 /* Nearer than b from `from`; of equals the one with the lower number. */
@@ -299,100 +250,4 @@ int um_place_try(void) {
         err = um_os_page_nodes(at, 1, &node);
     (void)um_os_unmap(at, um_os_page_bytes);
     return err;
-}
-
-uint64_t um_place_room(void) {
-    uint64_t others = atomic_load_explicit(&filling, memory_order_relaxed), available; /* hint */
-    um_node_set allowed;
-    allowed_nodes(&allowed);
-    available = um_os_available(&allowed);
-    return available - um_min(available, others);
-}
-
-static bool may_touch(size_t bytes) {
-    uint64_t left = atomic_load_explicit(&credit, memory_order_relaxed), there; /* hints, all */
-    while (left >= bytes)
-        if (atomic_compare_exchange_weak_explicit(&credit, &left, left - bytes, memory_order_relaxed,
-                                                  memory_order_relaxed))
-            return true;
-    there = um_place_room();
-    if (there < bytes)
-        return false;
-    atomic_store_explicit(&credit, um_min((there - bytes) / CREDIT_PART, CREDIT_MAX), memory_order_relaxed);
-    return true;
-}
-
-/* Touches a step's pages, unless that would end in the OOM killer. */
-static bool touch(uintptr_t at, size_t bytes) {
-    int err;
-    if (!may_touch(bytes))
-        return false;
-    (void)atomic_fetch_add_explicit(&filling, bytes, memory_order_relaxed); /* hint */
-    err = um_os_populate(at, bytes);
-    if (err == EINVAL) /* before Linux 5.14; another thread may write at the same time */
-        for (size_t i = 0; i < bytes; i += um_os_page_bytes)
-            (void)__atomic_fetch_add((unsigned char *)(at + i), 0, __ATOMIC_RELAXED); /* changes nothing */
-    (void)atomic_fetch_sub_explicit(&filling, bytes, memory_order_relaxed);           /* hint */
-    return !err || err == EINVAL;
-}
-
-/* False: a page is elsewhere, or nowhere. What the kernel will not tell counts as right: the report says so.
- */
-static bool look_at(const um_node_set *want, uintptr_t at, size_t bytes) {
-    int nodes[FILL_PAGES];
-    for (size_t pages = bytes / um_os_page_bytes; pages;) {
-        size_t n = um_min(pages, FILL_PAGES);
-        int err = um_os_page_nodes(at, n, nodes);
-        if (err) {
-            atomic_store_explicit(&um_place.refused, err, memory_order_relaxed); /* for the report */
-            return err == EPERM || err == ENOSYS;
-        }
-        for (size_t i = 0; i < n; i++)
-            if (nodes[i] < 0 || (want && !um_node_set_has(want, (unsigned)nodes[i])))
-                return false;
-        at += n * um_os_page_bytes;
-        pages -= n;
-    }
-    return true;
-}
-
-/* Sends pages to a node that has room for them once the kernel reclaims there. */
-static bool send_home(const um_node_set *want, uintptr_t at, size_t bytes) {
-    um_os_moved moved;
-    for (um_node_set_each(id, want)) {
-        uint64_t room = um_os_available_on(id);
-        if (room != UINT64_MAX && room >= bytes &&
-            um_os_move_pages(at, bytes / um_os_page_bytes, id, &moved) == 0)
-            return look_at(want, at, bytes);
-    }
-    return false;
-}
-
-bool um_place_fill_on(const um_node_set *want, uintptr_t at, size_t bytes, bool keep) {
-    if (!keep && bytes > FILL_BYTES && bytes > um_place_room()) /* not to be found out step by step */
-        return false;
-    for (size_t done = 0, n; done < bytes; done += n) {
-        uintptr_t step = at + done;
-        bool touched;
-        n = um_min(FILL_BYTES, bytes - done);
-        if (keep && want && look_at(want, step, n)) /* of a pool, it costs nothing more */
-            continue;
-        touched = touch(step, n);
-        if (touched && (!want || look_at(want, step, n) || send_home(want, step, n)))
-            continue;
-        if (!keep)
-            (void)um_os_purge(at, done + n); /* zero either way */
-        if (touched)
-            UM_COUNT_ADD(numa_remote_spans, 1);
-        return false;
-    }
-    return true;
-}
-
-bool um_place_fill(unsigned place, uintptr_t at, size_t bytes, bool keep) {
-    um_node_set one = um_node_set_of(um_place.id[place]);
-    bool told =
-        um_place.strict && !um_place.sole &&
-        !atomic_load_explicit(&um_place.first_touch, memory_order_relaxed); /* a late look costs a call */
-    return um_place_fill_on(!told ? NULL : um_place.restricted ? &um_place.nodes : &one, at, bytes, keep);
 }
