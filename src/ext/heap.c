@@ -310,13 +310,27 @@ static um_span *nearly_full(heap_bin *bin) {
     return NULL;
 }
 
+static bool has_uncut(const um_span *s) {
+    return s->carved + 1u < s->capacity;
+}
+
+/* Where the list is empty: the first block that was not cut yet, but for the last one, which is left to
+   um_slab_carve, for that counts full slabs. Else NULL. */
+UM_INLINE void *take_uncut(um_span *s) {
+    unsigned i = s->carved;
+    if (um_unlikely(!has_uncut(s)) || um_unlikely(s->list != um_slab_end(s)))
+        return NULL;
+    s->carved = (uint16_t)(i + 1);
+    return um_span_start(s) + i * s->block_bytes;
+}
+
 /* A slab with a free block, current for the class; NULL: no memory. */
 static um_span *find_slab(um_heap *h, unsigned c) {
     heap_bin *bin = &h->bins[c];
     um_span *s = bin->current;
     if (atomic_load_explicit(&h->later, memory_order_relaxed)) /* a peek */
         take_later(h);
-    while (!s || (s->list == um_slab_end(s) && !um_slab_carve(s))) {
+    while (!s || (s->list == um_slab_end(s) && !has_uncut(s) && !um_slab_carve(s))) {
         if (s) {
             s->place = UM_PLACE_FULL;
             restart(s, s->wake);
@@ -345,6 +359,8 @@ static void *alloc_small(um_heap *h, unsigned c) {
     if (!s)
         return NULL;
     b = s->list;
+    if (b == um_slab_end(s))
+        return take_uncut(s);
     if (um_unlikely(!um_block_take(b)))
         um_slab_damaged(s, b);
     s->list = b->next;
@@ -394,15 +410,6 @@ static UM_NOINLINE void *alloc_slow(um_heap *h, size_t bytes, size_t align, bool
     else if (zero && !zeroed)
         memset(p, 0, bytes);
     return p;
-}
-
-/* What no block is uncut of anyway has none: NULL. The last one is left, for um_slab_carve counts that. */
-UM_INLINE void *take_uncut(um_span *s) {
-    unsigned i = s->carved;
-    if (um_unlikely(i + 1 >= s->capacity) || um_unlikely(s->list != um_slab_end(s)))
-        return NULL;
-    s->carved = (uint16_t)(i + 1);
-    return um_span_start(s) + i * s->block_bytes;
 }
 
 static UM_NOINLINE void *alloc_uncut(um_heap *h, size_t bytes, um_home *m) {
@@ -480,9 +487,11 @@ static UM_NOINLINE void free_slow(um_heap *h, void *p) {
     leave(h);
 }
 
-static UM_NOINLINE void look_and_leave(um_heap *h, um_span *s) {
+/* Not `leave`: who got the lock by an attempt has it, even between the halves of its own fork. */
+static UM_NOINLINE void look_and_end(um_heap *h, um_span *s) {
     look(h, s);
-    leave(h);
+    if (um_lock_end(&h->lock))
+        um_unlock_slow(&h->lock);
 }
 
 void um_heap_free(um_heap *h, void *p) {
@@ -501,7 +510,7 @@ void um_heap_free(um_heap *h, void *p) {
                um_likely(um_lock_try(&h->lock))) {
         put_first(s, p);
         if (um_unlikely(--s->countdown == 0))
-            look_and_leave(h, s);
+            look_and_end(h, s);
         else if (um_unlikely(um_lock_end(&h->lock)))
             um_unlock_slow(&h->lock);
     } else {
