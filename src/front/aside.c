@@ -161,17 +161,33 @@ static void take_from(const object *o, um_aside_functions *found) {
 #undef X
 }
 
-/* False where nobody else could serve: a static program. The list is read without the linker's lock, which
-   only dl_iterate_phdr takes, and sanitizers replace that: the first call of all has no company. */
-static bool find_next(void) {
-    um_aside_functions found = {0};
+/* Our own entry in the linker's list; NULL in a static program. The list is read without the linker's lock,
+   which only dl_iterate_phdr takes, and sanitizers replace that. */
+static const struct link_map *our_entry(void) {
     const struct link_map *map = &_r_debug ? _r_debug.r_map : NULL;
     const void *ours = _DYNAMIC;
-    object o;
     __asm__("" : "+r"(ours)); /* compilers take no address for NULL, but a static program has no _DYNAMIC */
     while (map && map->l_ld != ours)
         map = map->l_next;
-    if (!map || !ours)
+    return ours ? map : NULL;
+}
+
+void *um_aside_find(const char *name) {
+    const struct link_map *map = our_entry();
+    void *found = NULL;
+    object o;
+    while (map && !found && (map = map->l_next))
+        if (open_object(map, &o))
+            found = find(&o, name);
+    return found;
+}
+
+/* False where nobody else could serve: a static program. The first call of all has no company. */
+static bool find_next(void) {
+    um_aside_functions found = {0};
+    const struct link_map *map = our_entry();
+    object o;
+    if (!map)
         return false;
     while ((map = map->l_next))
         if (open_object(map, &o))

@@ -35,4 +35,7 @@ extern UM_HIDDEN um_aside_functions um_aside_next;
 /* Whether this process is excluded; the first call, which is the first of all, decides. Allocates nothing. */
 UM_HIDDEN bool um_aside(void);
 
+/* The next definition of a name behind ours; NULL: there is none. Allocates nothing, async-signal-safe. */
+UM_HIDDEN void *um_aside_find(const char *name);
+
 #endif

@@ -26,8 +26,7 @@
 
 #include <errno.h>
 
-static _Atomic(bool) said;     /* relaxed: one of several may say it */
-static int gate[2] = {-1, -1}; /* while a fork is under way: the child closes [1] when it has left the pool */
+static _Atomic(bool) said; /* relaxed: one of several may say it */
 
 size_t um_hugetlb_slots(void) {
     return (um_space_setting.hugepages == UM_SPACE_HUGE_POOL_1G ? UM_GIB : 2 * UM_MIB) >> UM_SLOT_SHIFT;
@@ -111,39 +110,28 @@ bool um_hugetlb_grow_locked(um_space *sp, size_t slots, size_t more) {
     return err == 0;
 }
 
-/* Calls f for each run of pool memory. */
-static void each_pool(void (*f)(um_huge_run *r)) {
+/* The next run of pool memory in a space, from r on; NULL: none. */
+static um_huge_run *pool_from(um_space *sp, um_huge_run *r) {
+    while (r < sp->huge.run + sp->huge.runs && !r->pool)
+        r++;
+    return um_hugetlb_asked() && r < sp->huge.run + sp->huge.runs ? r : NULL;
+}
+
+void um_hugetlb_before_fork(um_hugetlb_gate *gate) {
+    bool any = false;
+    *gate = (um_hugetlb_gate){{-1, -1}};
     UM_EACH_SPACE(sp)
-    for (um_huge_run *r = sp->huge.run; um_hugetlb_asked() && r < sp->huge.run + sp->huge.runs; r++)
-        if (r->pool)
-            f(r);
+    any |= pool_from(sp, sp->huge.run) != NULL;
+    if (any)
+        (void)um_os_pipe(gate->fd); /* without descriptors the parent does not wait */
 }
 
-static void open_gate(um_huge_run *r) {
-    (void)r;
-    if (gate[0] < 0)
-        (void)um_os_pipe(gate); /* without descriptors the parent does not wait */
-}
-
-void um_hugetlb_before_fork(void) {
-    each_pool(open_gate);
-}
-
-static void shut_gate(void) {
-    if (gate[0] >= 0) {
-        um_os_close(gate[0]);
-        um_os_close(gate[1]);
-    }
-    gate[0] = gate[1] = -1;
-}
-
-void um_hugetlb_in_parent(void) {
-    if (gate[0] < 0)
+void um_hugetlb_in_parent(const um_hugetlb_gate *gate) {
+    if (gate->fd[0] < 0)
         return;
-    um_os_close(gate[1]);
-    um_os_wait_closed(gate[0]);
-    um_os_close(gate[0]);
-    gate[0] = gate[1] = -1;
+    um_os_close(gate->fd[1]);
+    um_os_wait_closed(gate->fd[0]);
+    um_os_close(gate->fd[0]);
 }
 
 /* One page of the pool becomes ordinary memory. */
@@ -170,9 +158,14 @@ static void leave(um_huge_run *r) {
     r->pool = false;
 }
 
-void um_hugetlb_in_child(void) {
-    each_pool(leave);
-    shut_gate();
+void um_hugetlb_in_child(const um_hugetlb_gate *gate) {
+    UM_EACH_SPACE(sp)
+    for (um_huge_run *r = sp->huge.run; (r = pool_from(sp, r)) != NULL;)
+        leave(r);
+    if (gate->fd[0] >= 0) {
+        um_os_close(gate->fd[0]);
+        um_os_close(gate->fd[1]);
+    }
     if (um_hugetlb_asked())
         um_space_setting.hugepages = UM_SPACE_HUGE_AUTO;
 }

@@ -16,10 +16,15 @@ UM_HIDDEN bool um_hugetlb_grow_locked(struct um_space *sp, size_t slots, size_t 
 /* Maps whole pages of the pool, all of them in place: no later touch can fail. */
 UM_HIDDEN int um_hugetlb_map(struct um_space *sp, size_t first, size_t slots);
 
-/* Around a fork, by who forks, under all locks of the layer: the child leaves the pool before the parent goes
-   on. */
-UM_HIDDEN void um_hugetlb_before_fork(void);
-UM_HIDDEN void um_hugetlb_in_parent(void);
-UM_HIDDEN void um_hugetlb_in_child(void);
+/* While a fork is under way: the child closes [1] when it has left the pool. -1: nobody waits. */
+typedef struct um_hugetlb_gate {
+    int fd[2];
+} um_hugetlb_gate;
+
+/* Around a fork, by who forks: the child leaves the pool before the parent goes on. No locks,
+   async-signal-safe; who can takes all locks of the layer, so that no run is half there. */
+UM_HIDDEN void um_hugetlb_before_fork(um_hugetlb_gate *gate);
+UM_HIDDEN void um_hugetlb_in_parent(const um_hugetlb_gate *gate);
+UM_HIDDEN void um_hugetlb_in_child(const um_hugetlb_gate *gate);
 
 #endif

@@ -5,6 +5,7 @@
  *   pools cycle MIB           the same, freed, then again: pages go back to the pool, and come from it again
  *   pools race MIB ROUNDS     while another process takes and leaves the pool all the time
  *   pools fork MIB ROUNDS     children read and write all of it, and so does the parent at the same time
+ *   pools _Fork MIB ROUNDS    the same by _Fork, which runs no handlers
  *   pools threads MIB ROUNDS  the same beside a thread that writes; a child may end with a message, by
  * SIGABRT */
 #define _GNU_SOURCE
@@ -121,7 +122,7 @@ static void *write_for_ever(void *stop) {
     return NULL;
 }
 
-static void forks(size_t mib, size_t rounds, int may_abort) {
+static void forks(size_t mib, size_t rounds, int may_abort, pid_t (*how)(void)) {
     int stop = 0;
     pthread_t t;
     fill(mib);
@@ -129,7 +130,7 @@ static void forks(size_t mib, size_t rounds, int may_abort) {
         CHECK(pthread_create(&t, NULL, write_for_ever, &stop) == 0, "pthread_create");
     for (size_t i = 0; i < rounds; i++) {
         int status;
-        pid_t pid = fork();
+        pid_t pid = how();
         CHECK(pid >= 0, "fork");
         if (pid == 0)
             _exit(child());
@@ -156,7 +157,7 @@ int main(int argc, char **argv) {
     } else if (!strcmp(argv[1], "race")) {
         race(mib, rounds);
     } else {
-        forks(mib, rounds, !strcmp(argv[1], "threads"));
+        forks(mib, rounds, !strcmp(argv[1], "threads"), strcmp(argv[1], "_Fork") ? fork : _Fork);
     }
     return 0;
 }

@@ -45,6 +45,8 @@ run 2M race 60 10 && [ "$(cat err)" = "$NOTICE" ]
 try $? "pool that another process takes too ($(cat err))"
 run 2M fork 100 5 && [ "$(cat err)" = "$NOTICE" ]
 try $? "children with an empty pool ($(cat err))"
+run 2M _Fork 100 5 && [ "$(cat err)" = "$NOTICE" ]
+try $? "children by _Fork with an empty pool ($(cat err))"
 run 2M threads 60 5
 try $? "children of threads with an empty pool ($(grep -c gone err) ended by a message)"
 

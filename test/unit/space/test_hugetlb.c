@@ -86,9 +86,11 @@ Test(pool, a_gate_opens_when_it_is_closed) {
 }
 
 Test(pool, a_process_without_pool_memory_does_nothing_at_a_fork) {
+    um_hugetlb_gate gate;
     (void)take(1);
-    um_hugetlb_before_fork();
-    um_hugetlb_in_parent();
-    um_hugetlb_in_child();
+    um_hugetlb_before_fork(&gate);
+    cr_expect_lt(gate.fd[0], 0);
+    um_hugetlb_in_parent(&gate);
+    um_hugetlb_in_child(&gate);
     cr_expect_not(um_hugetlb_asked(), "a child takes none");
 }
