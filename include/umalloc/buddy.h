@@ -44,8 +44,8 @@ typedef struct um_buddy_stats {
     uint64_t failures;         /* allocations answered with NULL */
 } um_buddy_stats;
 
-/* A region, all free. NULL: ENOMEM; EINVAL, a smallest block that is no power of two or larger than the
-   region, or more than 2^32 of them. */
+/* A region, all free. NULL: ENOMEM; EINVAL, no options, a smallest block that is no power of two, is below
+   16 bytes or larger than the region, more than 2^32 of them, or no such place. */
 UM_API um_buddy *um_buddy_new(const um_buddy_options *options) UM_NOTHROW;
 
 /* Gives our region and what is known of it back; NULL is nothing to do. */
@@ -60,7 +60,8 @@ UM_API void *um_buddy_alloc(um_buddy *buddy, size_t bytes) UM_NOTHROW;
    out. */
 UM_API void um_buddy_free(um_buddy *buddy, void *p) UM_NOTHROW;
 
-/* Bytes of the block p, a power of two. Ends the process as um_buddy_free does. */
+/* Bytes of the block p, a power of two. Ends the process where p is not the start of a block that is out, or
+   NULL. */
 UM_API size_t um_buddy_block_bytes(const um_buddy *buddy, const void *p) UM_NOTHROW;
 
 /* Makes all of the region free again. */

@@ -56,8 +56,8 @@ UM_API void *um_heap_malloc(um_heap *h, size_t bytes) UM_NOTHROW;
 /* The same with flags: UM_ALIGN, UM_ZERO and UM_CLASS of umalloc.h. NULL: ENOMEM; EINVAL for other flags. */
 UM_API void *um_heap_alloc(um_heap *h, size_t bytes, um_flags flags) UM_NOTHROW;
 /* The block at its new size with its contents, perhaps elsewhere; p NULL: um_heap_alloc. Flags as there; with
-   UM_ZERO, what is beyond um_heap_usable_size of the old block reads as zero. NULL, and the block as it was.
- */
+   UM_ZERO, what is beyond um_heap_usable_size of the old block reads as zero. NULL, and the block as it was:
+   as for um_heap_alloc. Ends the process where p is no block of the heap. */
 UM_API void *um_heap_realloc(um_heap *h, void *p, size_t bytes, um_flags flags) UM_NOTHROW;
 /* Gives a block back to its heap, h. NULL is nothing to do. */
 UM_API void um_heap_free(um_heap *h, void *p) UM_NOTHROW;
@@ -65,7 +65,7 @@ UM_API void um_heap_free(um_heap *h, void *p) UM_NOTHROW;
    when it needs memory next. */
 UM_API void um_heap_free_any(um_heap *h, void *p) UM_NOTHROW;
 
-/* Bytes that a live block of the heap has. */
+/* Bytes that a live block of the heap has. Ends the process where p is no such block, or NULL. */
 UM_API size_t um_heap_usable_size(um_heap *h, const void *p) UM_NOTHROW;
 /* Whether the address lies in memory that the heap holds. */
 UM_API bool um_heap_owns(um_heap *h, const void *p) UM_NOTHROW;

@@ -1,6 +1,6 @@
 /* map: files and shared memory as memory.
 
-       um_map *m = um_map_file("table.bin", UM_MAP_READ);       int fd = um_map_fd(um_map_shared(1 << 20));
+       um_map *m = um_map_file("table.bin", UM_MAP_READ);       int fd = um_map_fd(um_map_shared(1 << 20, 0));
        const char *p = um_map_base(m);  size_t n = um_map_bytes(m);      give fd to another process,
        ... read p[0] to p[n - 1], nothing is copied ...                  which calls um_map_fd_open(fd, ...)
        um_map_close(m);

@@ -1,14 +1,15 @@
 /* stack: stacks for fibers, coroutines and threads of the program's own.
 
        um_stack *s = um_stack_take(64 << 10);
-       makestack(um_stack_base(s), um_stack_bytes(s));    for example uc_stack of makecontext
+       context.uc_stack.ss_sp = um_stack_base(s);         for makecontext, for example
+       context.uc_stack.ss_size = um_stack_bytes(s);
        ... run on it ...
        um_stack_give(s);
 
    Memory is committed as it is touched, a page at a time, on the NUMA node of the thread that took the stack.
    Below and above each stack lies a guard page; neighbours share one. Stacks that are given back are kept
-   with what they have touched and serve again, the last one first; beyond 64 of a size their memory goes back
-   to the system and the addresses stay.
+   with what they have touched and serve again, the last one first. Beyond 64 of a size and node, or more
+   where more are wanted again, their memory goes back to the system and the addresses stay.
 
    How a guard page guards depends on the system, and um_stack_guarding tells for each stack:
    - UM_STACK_GUARDED: touching it ends in SIGSEGV. By guard regions of the kernel (Linux 6.13), which split

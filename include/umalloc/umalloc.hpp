@@ -3,9 +3,9 @@
    Containers are the standard library's, or Boost's; this makes them allocate from umalloc: `um::allocator`
    is a template argument, the resources are for std::pmr. The rest are guards, whose destructors end what
    their constructors began. What fails for lack of memory throws std::bad_alloc, or aborts where exceptions
-   are off. Nothing here may be copied unless it says so, and threads may use it as they may the family
-   underneath. What cannot be had for another reason, of maps and policies, throws std::system_error with the
-   errno value.
+   are off. What cannot be had for another reason throws std::system_error with the errno value if it is a map
+   or a policy, else std::bad_alloc too. Nothing here may be copied unless it says so, and threads may use it
+   as they may the family underneath.
 
        std::vector<float, um::allocator<float, UM_ALIGN(64)>> column;
 

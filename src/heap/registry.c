@@ -7,9 +7,8 @@
    more than PARK_BYTES or a part of all memory. The part is small at first; it doubles each time that a
    thread begins after one whose heap was turned away, and halves when nobody wanted what was parked.
 
-   After fork, heaps of threads that stayed in the parent are
-   told from live ones by their generation; the child touches none of them until it frees one of their blocks.
- */
+   After fork, heaps of threads that stayed in the parent are told from live ones by their generation; the
+   child touches none of them until it frees one of their blocks. */
 #include "heap/heap.h"
 #include "os/os.h"
 #include "slab/remote.h"
@@ -35,7 +34,7 @@ um_theap_folded um_theap_past;
 static um_lock registry; /* rank: before the orphan lock */
 static um_theap *all, *free_heaps;
 static um_theap *parked;    /* by next_free, the last to come first */
-static size_t parked_bytes; /* in their slabs, when they were parked */
+static size_t parked_bytes; /* they and their slabs, when they were parked */
 static unsigned park_part = PARK_FIRST;
 static bool turned_away; /* a heap found no room since a thread began last */
 static _Atomic(uint64_t) parked_due_ms =
@@ -46,7 +45,7 @@ static bool first_used;
 
 static um_theap shared_heap;
 static um_theap *placed[UM_NODES_MAX]; /* one a place, for blocks that were asked for there; NULL: not yet */
-static um_lock shared_lock;            /* rank: first; guards all of them */
+static um_lock shared_lock;            /* rank: before the registry; guards all of them */
 
 static void open_heap(um_theap *h) {
     h->fork_gen = um_theap_fork_gen;

@@ -1,6 +1,7 @@
 /* place: which space a thread draws from, and what the kernel is told about that space's memory. A place is
    the number of a space. Where umalloc follows the nodes, each node has one; else all memory comes from place
-   0. On a machine of one node nothing here does anything. */
+   0. On a machine of one node only the strict policies and prefaulting do anything: they look at how much
+   memory there is before they touch any. */
 #ifndef UM_PLACE_H
 #define UM_PLACE_H
 

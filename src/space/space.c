@@ -3,8 +3,9 @@
    length;
    - a free span has a boundary tag in its last slot, and no free neighbour of its own state;
    - dirty spans are in the age list, oldest first, and dirty_bytes is the sum of their bytes.
-   Bounds: active + dirty stays within the recent peak of active, or a small floor; see purge.c. No system
-   call but the opening of fresh memory happens under the lock. */
+   Bounds: dirty stays within what the recent peak of active exceeds active by, a part of that peak or a small
+   floor; see purge.c. No system call happens under the lock but to open fresh memory and to map again what
+   was unmapped. */
 #include "space/internal.h"
 #include "os/os.h"
 #include "space/fresh.h"
