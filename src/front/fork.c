@@ -5,7 +5,8 @@
    may at least allocate: the forking thread passes its own locks. Heaps of the other threads stay as they
    were: their owners do not exist in the child, which the generation tells. The child takes their id off
    their slabs, and each becomes an orphan when the child first frees one of its blocks. So a child of a
-   program with one heap touches one page here.
+   program with one heap touches one page here. A program with one thread may fork in a handler that
+   interrupted malloc, as with libc's own: no lock is taken then, for that would be waiting for itself.
 
    _Fork runs no handlers, for it may be called in a signal's, and its child may only call what is
    async-signal-safe. But it may use its memory: where that is of a pool of huge pages, the child leaves the
@@ -16,6 +17,7 @@
 #include "space/space.h"
 
 #include <errno.h>
+#include <sys/single_threaded.h>
 #include <sys/types.h>
 
 /* What libc's pthread_atfork, which is linked statically, calls: that would be a page of its own at the
@@ -26,9 +28,13 @@ extern void *__dso_handle UM_HIDDEN;
 static um_hugetlb_gate gate; /* under the locks that all who fork take */
 
 static void before(void) {
-    um_theap_lock_all();
-    um_hard_lock_all();
-    um_space_lock_all();
+    if (__libc_single_threaded) {
+        um_lock_alone = true;
+    } else {
+        um_theap_lock_all();
+        um_hard_lock_all();
+        um_space_lock_all();
+    }
     um_hugetlb_before_fork(&gate);
     atomic_store_explicit(&um_lock_forker, um_thread_id(), memory_order_relaxed); /* see lock.h */
 }
@@ -36,9 +42,13 @@ static void before(void) {
 static void in_parent(void) {
     um_hugetlb_in_parent(&gate);
     atomic_store_explicit(&um_lock_forker, 0, memory_order_relaxed);
-    um_space_unlock_all();
-    um_hard_unlock_all();
-    um_theap_unlock_all();
+    if (um_lock_alone) {
+        um_lock_alone = false;
+    } else {
+        um_space_unlock_all();
+        um_hard_unlock_all();
+        um_theap_unlock_all();
+    }
 }
 
 static void in_child(void) {
@@ -46,9 +56,10 @@ static void in_child(void) {
     um_theap_child_after_fork();
     um_hard_child_after_fork();
     um_space_reset_locks();
-    atomic_store_explicit(&um_lock_forker, 0, memory_order_relaxed);
     um_front_init_child();
     um_front_exit_child();
+    atomic_store_explicit(&um_lock_forker, 0, memory_order_relaxed);
+    um_lock_alone = false;
 }
 
 void um_front_fork_init(void) {

@@ -6,6 +6,7 @@
 #define SPINS 100
 
 _Atomic(uintptr_t) um_lock_forker;
+bool um_lock_alone;
 
 void um_lock_slow(um_lock *l) {
     for (int i = 0; i < SPINS; i++) {

@@ -14,6 +14,11 @@ typedef struct um_lock {
    id. */
 extern UM_HIDDEN _Atomic(uintptr_t) um_lock_forker;
 
+/* Between the two halves of a fork of a process that has one thread: no lock is taken for it. Which is held
+   all the same is held by that thread, in what a signal interrupted to fork; it will be dropped there, in
+   both processes. Plain: one thread. */
+extern UM_HIDDEN bool um_lock_alone;
+
 UM_INLINE bool um_lock_passes(void) {
     uintptr_t forker = atomic_load_explicit(&um_lock_forker, memory_order_relaxed);
     return um_unlikely(forker != 0) && forker == um_thread_id();
@@ -49,7 +54,8 @@ UM_INLINE void um_lock_drop(um_lock *l) {
 
 /* For the child of fork only: no other thread exists. */
 UM_INLINE void um_lock_reset(um_lock *l) {
-    atomic_store_explicit(&l->word, 0, memory_order_relaxed); /* single thread */
+    if (!um_lock_alone)
+        atomic_store_explicit(&l->word, 0, memory_order_relaxed); /* single thread */
 }
 
 #endif

@@ -1,13 +1,16 @@
 /* fork, vfork and posix_spawn of a program whose other threads allocate all the time. A child frees what it
    inherited, also from threads that it does not have, allocates, makes threads and forks again. A hang is
    ended by an alarm. threads T N   T allocating threads, two more fork N children altogether; vfork T N the
-   child of vfork allocates and frees in the parent's memory; spawn T N     posix_spawn of true. */
+   child of vfork allocates and frees in the parent's memory; spawn T N     posix_spawn of true; handler 0 N
+   no other thread, and a handler forks in the midst of malloc and free: either process then goes on with
+   that. */
 #include "exercise.h"
 
 #include <pthread.h>
 #include <spawn.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 
 enum { SHARED = 256, OWN = 60, WATCHDOG_S = 120 };
@@ -148,9 +151,44 @@ static void spawns(void) {
     }
 }
 
+static volatile sig_atomic_t forked, is_child;
+
+static void fork_now(int signal) {
+    int before = errno;
+    pid_t pid = fork();
+    (void)signal;
+    if (pid == 0) {
+        is_child = 1;
+        alarm(WATCHDOG_S);
+    } else {
+        wait_for(pid);
+        forked++;
+    }
+    errno = before;
+}
+
+/* Of blocks that each take the space's lock, most of the time. */
+static void handlers(void) {
+    struct sigaction act = {.sa_handler = fork_now};
+    struct itimerval often = {{0, 1}, {0, 1}}; /* processor time: as often as the kernel can */
+    uint64_t state = 1;
+    CHECK(sigaction(SIGPROF, &act, NULL) == 0, "sigaction");
+    CHECK(setitimer(ITIMER_PROF, &often, NULL) == 0, "setitimer");
+    while (!is_child && (size_t)forked < children) {
+        state = state * 6364136223846793005u + 1442695040888963407u;
+        drop(atomic_exchange(&shared[(state >> 20) % SHARED], make(70000 + (state >> 33) % 200000)));
+    }
+    if (is_child) {
+        for (size_t i = 0; i < 300; i++)
+            swap_one(&state);
+        _exit(0);
+    }
+    CHECK(signal(SIGPROF, SIG_IGN) != SIG_ERR, "signal");
+}
+
 int main(int argc, char **argv) {
     check_library();
-    CHECK(argc == 4, "usage: fork threads|vfork|spawn THREADS CHILDREN");
+    CHECK(argc == 4, "usage: fork threads|vfork|spawn|handler THREADS CHILDREN");
     check_watchdog(900);
     size_t threads = strtoul(argv[2], NULL, 10);
     pthread_t t[1000];
@@ -162,6 +200,8 @@ int main(int argc, char **argv) {
         forks();
     else if (strcmp(argv[1], "vfork") == 0)
         vforks();
+    else if (strcmp(argv[1], "handler") == 0)
+        handlers();
     else
         spawns();
     atomic_store(&stop, true);
