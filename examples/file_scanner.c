@@ -48,6 +48,7 @@ static um_map *window(const um_map *file, size_t at) {
 static bool scan_file(const char *path, counts *c) {
     um_map *file = um_map_file(path, UM_MAP_READ), *now, *next;
     size_t at = 0;
+    bool whole;
     if (!file)
         return false;
     for (now = window(file, 0); now; now = next) {
@@ -60,8 +61,9 @@ static bool scan_file(const char *path, counts *c) {
         scan(c, um_map_base(now), um_map_bytes(now));
         um_map_close(now);
     }
+    whole = c->bytes == um_map_bytes(file); /* or a window could not be had */
     um_map_close(file);
-    return at == c->bytes;
+    return whole;
 }
 
 /* LINES lines of some words, written through a map. */
