@@ -1,5 +1,6 @@
 /* The cores that scaling.c runs on, in two forms that are linked with it by choice: real.c, the machine's own
- * with real time, and simulated.c, as many as wanted, with counted accesses and virtual time. */
+ * with real time, and schedule.c with coherence.c, as many as wanted, with counted accesses and virtual
+ * time. */
 #ifndef BENCH_CORES_H
 #define BENCH_CORES_H
 

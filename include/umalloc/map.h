@@ -15,6 +15,9 @@
    value, and um_map_recheck tells how much of the map is still backed. A memfd that um_map_seal sealed cannot
    shrink. Memory behind the last whole page's end of file reads as zero, and what is written there is lost.
 
+   A range that does not lie in its map is EINVAL, but for um_map_read and um_map_write, which stop at its
+   end. What is no map ends the process with one line, and so does NULL but for um_map_close.
+
    One thread at a time may change a map (resize, close); everything else may be called by any thread at any
    time. Maps are inherited over fork. Except for UM_MAP_COPY, which is private, they are the system's memory,
    not the allocator's: they do not count against UMALLOC_LIMIT. */
@@ -61,11 +64,12 @@ UM_API um_map *um_map_named(const char *name, size_t bytes, int mode) UM_NOTHROW
 UM_API bool um_map_remove(const char *name) UM_NOTHROW;
 
 /* A further map of the same file, a range of what m maps: from `offset`, a multiple of the page size, `bytes`
-   long. It lives on when m is closed. mode: READ, WRITE (if m may) or COPY. */
+   long. It lives on when m is closed. mode: READ, WRITE (if m may, else EACCES) or COPY. bytes 0 is EINVAL.
+ */
 UM_API um_map *um_map_view(const um_map *m, size_t offset, size_t bytes, int mode) UM_NOTHROW;
 
 /* Unmaps; what was written is in the file for all to see, and reaches the disk in time (um_map_flush to be
-   sure). NULL is ignored. What is no map: ends the process with one line. */
+   sure). NULL is ignored. */
 UM_API void um_map_close(um_map *m) UM_NOTHROW;
 
 /* The first byte, at a multiple of the page size; NULL for a map of 0 bytes. */

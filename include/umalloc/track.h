@@ -34,7 +34,7 @@ typedef struct um_track_config {
     uint32_t size;        /* set by the caller: sizeof(um_track_config) */
     uint32_t stack_every; /* the stack of one block in so many is kept; 0 and 1: of all */
     bool report_at_exit;  /* what is still live, on stderr, as um_track_report does */
-    bool full;            /* the checks of UMALLOC_HARDEN=full */
+    bool full;            /* the checks of UMALLOC_HARDEN=full; nothing changes where it is on already */
     int log_fd;           /* each operation is written there too (um_track_operation); 0: none */
 } um_track_config;
 

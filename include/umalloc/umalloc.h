@@ -156,7 +156,7 @@ typedef struct um_class_usage {
     uint64_t block_bytes, live_blocks, allocs, frees, slabs, slab_bytes;
 } um_class_usage;
 
-/* Rows of all size classes, by um_size_class, n at most. How many classes there are. */
+/* Rows of all size classes, by um_size_class, n at most. How many classes there are; 0: ENOTSUP. */
 UM_API size_t um_stats_classes(um_class_usage *rows, size_t n) UM_NOTHROW;
 
 /* Memory of a node, now. */
@@ -165,7 +165,7 @@ typedef struct um_node_usage {
     uint64_t mapped_bytes, active_bytes, dirty_bytes;
 } um_node_usage;
 
-/* Rows of the nodes that memory was taken for, n at most. How many there are. */
+/* Rows of the nodes that memory was taken for, n at most. How many there are; 0: ENOTSUP. */
 UM_API size_t um_stats_nodes(um_node_usage *rows, size_t n) UM_NOTHROW;
 
 /* --- options at run time --- */

@@ -32,7 +32,7 @@ extern UM_HIDDEN um_placing_spec um_placing_asked;
 /* False, and no change, if the text is none of UM_PLACING_FORMS. Case does not matter. */
 UM_HIDDEN bool um_placing_parse(const char *text, um_placing_spec *out);
 /* Where the k-th of those who take turns finds itself in a round of `turns`: each place once a round, those
-   of a long round far from the ones before, and rounds begin where nobody can foresee. So a program that
+   of a long round far from the ones before, and rounds begin at places without a pattern. So a program that
    takes large and small pieces in a pattern of its own does not keep step. */
 typedef struct um_placing_round {
     uint32_t turns, stride;

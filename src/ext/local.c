@@ -14,7 +14,7 @@
 __thread void *um_local[UM_MODULES_LOCAL];
 static __thread uintptr_t rounds; /* so often did the key's destructor run */
 
-static um_lock lock; /* rank: above all others; guards what follows */
+static um_lock lock; /* rank: before all others; guards what follows */
 static const um_local_hooks *_Atomic hooks_of[UM_MODULES_LOCAL]; /* const once set; X1, X2 */
 static bool started;
 static int start_error;

@@ -37,7 +37,7 @@ typedef struct record {
     struct record *next;
 } record;
 
-static um_lock lock; /* rank: above the hardened allocator's; guards all below */
+static um_lock lock; /* rank: before the registry and the hardened allocator's; guards all below */
 static bool on;
 static um_track_config how;
 static um_track_mark now;
