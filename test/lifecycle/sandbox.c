@@ -186,9 +186,31 @@ static void resize_large_blocks(void) {
     free(p);
 }
 
+/* Free memory in pieces, each too short for the block that comes next: it gets their pages. */
+static void gather_pieces(void) {
+    enum { PIECES = 32 };
+    static char *piece[PIECES], *wall[PIECES];
+    char *whole;
+    for (size_t i = 0; i < PIECES; i++) {
+        piece[i] = malloc(512 * CHECK_KIB);
+        wall[i] = malloc(64 * CHECK_KIB);
+        CHECK(piece[i] && wall[i], "pieces");
+        memset(piece[i], 1, 512 * CHECK_KIB);
+    }
+    for (size_t i = 0; i < PIECES; i++)
+        free(piece[i]);
+    whole = malloc(PIECES / 2 * 512 * CHECK_KIB);
+    CHECK(whole, "the whole");
+    memset(whole, 2, PIECES / 2 * 512 * CHECK_KIB);
+    free(whole);
+    for (size_t i = 0; i < PIECES; i++)
+        free(wall[i]);
+}
+
 /* Everything that may want the system: trims and threads that come and go too. */
 static void work_of_all_kinds(void) {
     pthread_t t[8];
+    gather_pieces();
     resize_large_blocks();
     for (size_t round = 0; round < 4; round++) {
         for (size_t i = 0; i < 8; i++)
