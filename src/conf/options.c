@@ -70,7 +70,8 @@ um_options um_option = {
 
 /* Bit i: row i's value came from the environment. Written by um_options_load, const after init. */
 static uint32_t from_environment;
-static bool changed; /* um_option has held other values than the defaults */
+static uint32_t refused; /* likewise, of those whose value there was not accepted */
+static bool changed;     /* there is something to set back before options are loaded again */
 
 /* Strings: ASCII, case-insensitive. */
 
@@ -466,7 +467,7 @@ static unsigned row_called(const char *s, size_t n) {
 
 static UM_NOINLINE void load_defaults(void) {
     changed = false;
-    from_environment = 0;
+    from_environment = refused = 0;
     kept_bytes = 0;
     um_placing_asked = (um_placing_spec){.policy = UM_PLACING_LOCAL};
     for (unsigned i = 0; i < UM_COUNT(rows); i++)
@@ -496,6 +497,8 @@ static UM_NOINLINE bool take_entry(const char *entry, uint32_t *seen, um_text *c
     *seen |= 1u << i;
     if (!parse_value(&rows[i], entry + n + 1)) {
         complain_value(complaints, &rows[i], entry + n + 1);
+        refused |= 1u << i;
+        changed = true;
         return false;
     }
     from_environment |= 1u << i;
@@ -517,13 +520,21 @@ static const char *source_of(unsigned i) {
     return from_environment >> i & 1 ? "environment" : "default";
 }
 
-bool um_option_given(const void *field) {
+static bool is_among(uint32_t set, const void *field) {
     unsigned i = 0;
-    if (!from_environment) /* the rows' page need not be touched */
+    if (!set) /* the rows' page need not be touched */
         return false;
     while (i < UM_COUNT(rows) && field_of(&rows[i]) != field)
         i++;
-    return from_environment >> i & 1;
+    return set >> i & 1;
+}
+
+bool um_option_given(const void *field) {
+    return is_among(from_environment, field);
+}
+
+bool um_option_refused(const void *field) {
+    return is_among(refused, field);
 }
 
 unsigned um_option_find(const char *name) {

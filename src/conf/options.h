@@ -135,6 +135,8 @@ extern UM_HIDDEN um_options um_option;
 UM_HIDDEN unsigned um_options_load(char *const *envp, um_text *complaints);
 /* The value of this field of um_option came from the environment. */
 UM_HIDDEN bool um_option_given(const void *field);
+/* The environment had a value for it that is not accepted. */
+UM_HIDDEN bool um_option_refused(const void *field);
 /* Options one by one, by the number that um_option_find gives: for programs that ask at run time. One thread
    at a time. */
 #define UM_OPTION_NONE (~0u)

@@ -113,6 +113,12 @@ static void apply_options(void) {
                              um_space_setting.hugepages >= UM_HUGEPAGES_POOL_2M;
 }
 
+static void say_error(um_text *t, int err) {
+    um_text_str(t, " (errno ");
+    um_text_u64(t, (uint64_t)err);
+    um_text_char(t, ')');
+}
+
 /* The start is the time to say that memory cannot be had; later it is populated, or not, as the system can.
  */
 static void start_pinned(um_theap *h, um_text *t) {
@@ -125,9 +131,12 @@ static void start_pinned(um_theap *h, um_text *t) {
     err = err ? err : prefault_for(h);
     if (!err)
         return;
-    um_text_str(t, "umalloc: UMALLOC_PREFAULT: not all of the memory can be had (error ");
-    um_text_u64(t, (uint64_t)err);
-    um_text_str(t, "); going on without the rest\n");
+    um_text_str(t, um_option.prefault          ? "umalloc: UMALLOC_PREFAULT"
+                   : um_option.prefault_thread ? "umalloc: UMALLOC_PREFAULT_THREAD"
+                                               : "umalloc: UMALLOC_LOCK");
+    um_text_str(t, ": not all of the memory can be had");
+    say_error(t, err);
+    um_text_str(t, "; going on without the rest\n");
     um_text_flush(t);
 }
 
@@ -143,16 +152,17 @@ static void say_hello(um_text *t) {
 /* The policy, or no program. */
 static void must_place(um_text *t, unsigned complaints) {
     int err = um_place_try();
-    if (!complaints && !err)
+    bool refused = um_option_refused(&um_option.numa);
+    if (!complaints && !refused && !err)
         return;
-    um_text_str(t, "umalloc: UMALLOC_NUMA=");
-    um_text_str(t, um_option.numa);
-    um_text_str(t, " cannot be had");
-    if (err) {
-        um_text_str(t, " (errno ");
-        um_text_u64(t, (uint64_t)err);
-        um_text_char(t, ')');
+    um_text_str(t, "umalloc: UMALLOC_NUMA");
+    if (!refused) { /* else the option holds the default */
+        um_text_char(t, '=');
+        um_text_str(t, um_option.numa);
     }
+    um_text_str(t, " cannot be had");
+    if (err)
+        say_error(t, err);
     um_text_str(t, "; stopping, as UMALLOC_NUMA_STRICT asks\n");
     um_text_flush(t);
     um_os_exit(2);
@@ -183,7 +193,7 @@ int um_front_harden(int level) {
 
 static __attribute__((constructor(101))) void um_start(int argc, char **argv, char **envp) {
     um_text t;
-    unsigned complaints = 0;
+    unsigned complaints = 0, misplaced;
     (void)argc;
     (void)argv;
     um_os_init();
@@ -192,17 +202,19 @@ static __attribute__((constructor(101))) void um_start(int argc, char **argv, ch
     um_text_init(&t, um_os_to_stderr, NULL);
     if (envp && !um_os_secure())
         complaints = um_options_load(envp, &t);
-    complaints += um_place_init(&um_placing_asked, um_option_given(&um_option.numa), &t);
+    misplaced = um_place_init(&um_placing_asked, um_option_given(&um_option.numa), &t);
     if (um_option.numa_strict)
-        must_place(&t, complaints);
+        must_place(&t, misplaced);
     if (t.len)
         um_text_flush(&t);
-    if (complaints && um_option.strict)
+    if (complaints + misplaced && um_option.strict)
         um_os_exit(2);
     apply_options();
     um_front_fork_init();
-    if (um_option.harden)
-        (void)um_front_harden(um_option.harden); /* without memory the heaps go on serving */
+    if (um_option.harden && um_front_harden(um_option.harden) != 0) {
+        um_text_str(&t, "umalloc: UMALLOC_HARDEN: no memory for it (errno 12); going on without\n");
+        um_text_flush(&t);
+    }
     begin_main_thread();
     if (um_tls.heap && (um_option.lock || um_option.prefault || um_option.prefault_thread))
         start_pinned(um_tls.heap, &t);

@@ -348,6 +348,22 @@ def case_excluded(place):
     expect((done.returncode, done.stdout, done.stderr) == (0, "", ""), done.summary)
 
 
+def case_start_refused(place):
+    """What cannot be had at the start is one line that names its option, and stops the program only if asked to."""
+    true = shutil.which("true")
+    for env, status, said in (
+            ({"UMALLOC_HARDEN": "on", "UMALLOC_LIMIT": "64K"}, 0, "umalloc: UMALLOC_HARDEN: no memory for it (errno 12); "
+             "going on without\n"),
+            ({"UMALLOC_NUMA": "bind:1023", "UMALLOC_NUMA_STRICT": "1"}, 2, "umalloc: UMALLOC_NUMA=bind:1023 cannot be had; "
+             "stopping, as UMALLOC_NUMA_STRICT asks\n"),
+            ({"UMALLOC_NUMA": "nowhere", "UMALLOC_NUMA_STRICT": "1"}, 2, "umalloc: UMALLOC_NUMA cannot be had; stopping, as "
+             "UMALLOC_NUMA_STRICT asks\n"),
+            ({"UMALLOC_NOPE": "1", "UMALLOC_NUMA_STRICT": "1"}, 0, "umalloc: unknown option UMALLOC_NOPE\n"),
+            ({"UMALLOC_NOPE": "1", "UMALLOC_STRICT": "1"}, 2, "umalloc: unknown option UMALLOC_NOPE\n")):
+        done = place.run([true], env=env)
+        expect(done.returncode == status and done.stderr.endswith(said), done.summary)
+
+
 def case_excluded_next_preload(place):
     """The next allocator is the one that is preloaded behind us."""
     paths = glob.glob("/usr/lib/*-linux-gnu/libjemalloc.so.2")

@@ -4,7 +4,7 @@
 failed=0
 folder=/sys/devices/system/node
 SHORT="umalloc: UMALLOC_HUGEPAGES=hugetlb:2M: the pool has too few pages (errno 12); using ordinary pages too"
-PART="umalloc: UMALLOC_PREFAULT: not all of the memory can be had (error 12); going on without the rest"
+PART="umalloc: UMALLOC_PREFAULT: not all of the memory can be had (errno 12); going on without the rest"
 
 pool() { # NODE PAGES
     echo "$2" >$folder/node$1/hugepages/hugepages-2048kB/nr_hugepages
