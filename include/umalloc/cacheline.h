@@ -37,7 +37,7 @@ typedef struct um_cache {
 } um_cache;
 
 /* Fills *out with the cache of the level, 1 being the nearest. False: there is none, or the machine does not
- *say (errno ENOENT); out is zero then. */
+   say (errno ENOENT); out is zero then. */
 UM_API bool um_cache_get(unsigned level, um_cache *out) UM_NOTHROW;
 
 /* Begins to fetch the line of p, to be read soon and again. p may be any address. */

@@ -78,7 +78,8 @@ static __attribute__((no_sanitize("thread"))) void add_span(const um_span *s, vo
    was handed out meanwhile. It is followed only into slabs of the class, which stay mapped: the spaces are
    paused. */
 __attribute__((no_sanitize("thread", "address"))) unsigned
-um_gather_cached(const um_cache *k, const um_block *b, void (*f)(const um_block *b, void *ctx), void *ctx) {
+um_gather_cached(const um_class_cache *k, const um_block *b, void (*f)(const um_block *b, void *ctx),
+                 void *ctx) {
     unsigned n = 0;
     for (; n < CACHED_MAX; n++, b = b->next) {
         const um_span *s = um_span_of(b);
@@ -92,7 +93,7 @@ um_gather_cached(const um_cache *k, const um_block *b, void (*f)(const um_block 
 }
 
 /* They were counted as in use with their slabs. */
-static __attribute__((no_sanitize("thread"))) void add_cache(const um_cache *k, um_class_row *row,
+static __attribute__((no_sanitize("thread"))) void add_cache(const um_class_cache *k, um_class_row *row,
                                                              um_snapshot *out) {
     unsigned n;
     um_space_pause();

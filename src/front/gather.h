@@ -13,7 +13,7 @@ UM_HIDDEN void um_gather(um_snapshot *out);
    is not NULL. How many. */
 UM_HIDDEN unsigned um_gather_list(const um_span *s, const um_block *b, unsigned most,
                                   void (*f)(const um_block *b, void *ctx), void *ctx);
-UM_HIDDEN unsigned um_gather_cached(const um_cache *k, const um_block *b,
+UM_HIDDEN unsigned um_gather_cached(const um_class_cache *k, const um_block *b,
                                     void (*f)(const um_block *b, void *ctx), void *ctx);
 /* Adds what is measured of a snapshot: huge pages and, where there are several nodes, on which the pages are.
    Takes milliseconds; for reports. */

@@ -36,20 +36,20 @@ static uint16_t clamp(size_t blocks, size_t most) {
     return (uint16_t)um_max(LIMIT_MIN, um_min(blocks, most));
 }
 
-static uint16_t limit_max(const um_cache *k) {
+static uint16_t limit_max(const um_class_cache *k) {
     unsigned most = clamp(um_theap_cache_most() / 2 / um_class_bytes(k->class_id), UM_CACHE_LIMIT_MAX / 2);
     return (uint16_t)(k->calm < CALM ? most : 2 * most);
 }
 
-static uint16_t limit_min(const um_cache *k) {
+static uint16_t limit_min(const um_class_cache *k) {
     return (uint16_t)um_min(clamp(FIRST_BYTES / um_class_bytes(k->class_id), FIRST_MAX), limit_max(k));
 }
 
-static um_bin *bin_of(const um_cache *k) {
+static um_bin *bin_of(const um_class_cache *k) {
     return &k->heap->bins[k->class_id];
 }
 
-static void count_frees(um_cache *k) {
+static void count_frees(um_class_cache *k) {
     uint32_t n = k->home.mark - k->home.countdown;
     k->home.mark = k->home.countdown;
     k->since += n;
@@ -57,13 +57,13 @@ static void count_frees(um_cache *k) {
     bin_of(k)->frees += n;
 }
 
-static void restart(um_cache *k) {
+static void restart(um_class_cache *k) {
     uint32_t left = k->since < k->limit ? k->limit - k->since : 1;
     count_frees(k);
     k->home.mark = k->home.countdown = k->heap->armed ? (uint32_t)um_min(UM_HURRY, left) : left;
 }
 
-static void begin(um_cache *k) {
+static void begin(um_class_cache *k) {
     k->home.list = k->rest = &k->end;
     k->since = k->gave = k->most = 0;
     k->calm = 0;
@@ -72,7 +72,7 @@ static void begin(um_cache *k) {
 }
 
 void um_cache_open(um_theap *h, um_bin *bin) {
-    um_cache *k = bin->cache;
+    um_class_cache *k = bin->cache;
     if (um_theap_cache_most() == 0)
         return;
     if (!k && !(k = um_space_meta(h->node, sizeof *k)))
@@ -91,7 +91,7 @@ void um_cache_close_all(um_theap *h) {
             h->bins[c].cache->limit = 0;
 }
 
-void um_cache_damaged(const um_cache *k, const void *block) {
+void um_cache_damaged(const um_class_cache *k, const void *block) {
     const um_span *s = um_span_of(block);
     if (s && um_span_kind_of(s) == UM_SPAN_SLAB)
         um_slab_damaged(s, block);
@@ -99,12 +99,12 @@ void um_cache_damaged(const um_cache *k, const void *block) {
              "a free-list link leads there");
 }
 
-static bool is_of_class(const um_cache *k, const um_span *s) {
+static bool is_of_class(const um_class_cache *k, const um_span *s) {
     return s && um_span_kind_of(s) == UM_SPAN_SLAB && s->class_id == k->class_id;
 }
 
 /* The slab of the next block on a list; `before` leads to it, or is NULL. */
-static um_span *slab_of(const um_cache *k, const um_block *b, const um_block *before) {
+static um_span *slab_of(const um_class_cache *k, const um_block *b, const um_block *before) {
     um_span *s = um_span_of(b);
     if (um_likely(is_of_class(k, s)))
         return s;
@@ -127,7 +127,7 @@ static void check_block(const um_span *s, const um_block *b) {
 
 /* Gives up to *left blocks of a list back, those that follow each other in one slab at once. Returns what
    remains of the list, and in *left how many more it would have given. */
-static um_block *put_back(const um_cache *k, um_block *b, unsigned *left) {
+static um_block *put_back(const um_class_cache *k, um_block *b, unsigned *left) {
     um_block *last = NULL;
     while (*left && b != &k->end) {
         um_span *s = slab_of(k, b, last);
@@ -157,7 +157,7 @@ static um_block *put_back(const um_cache *k, um_block *b, unsigned *left) {
 }
 
 /* The list is taken out meanwhile: a slab that empties may have the heap flush its caches. */
-static unsigned put_back_from(um_cache *k, um_block **list, unsigned n) {
+static unsigned put_back_from(um_class_cache *k, um_block **list, unsigned n) {
     um_block *b = *list;
     unsigned left = n;
     *list = &k->end;
@@ -168,14 +168,14 @@ static unsigned put_back_from(um_cache *k, um_block **list, unsigned n) {
 }
 
 /* Nothing is left, and slabs must serve. */
-static void widen(um_cache *k) {
+static void widen(um_class_cache *k) {
     size_t most = limit_max(k);
     for (; k->gave >= k->limit && k->limit < most; k->limit = (uint16_t)um_min(2u * k->limit, most))
         k->gave -= k->limit;
     k->gave = 0;
 }
 
-bool um_cache_fetch(um_cache *k) {
+bool um_cache_fetch(um_class_cache *k) {
     k->stirred = true;
     if (k->home.list == &k->end) {
         restart(k);
@@ -193,7 +193,7 @@ bool um_cache_fetch(um_cache *k) {
 }
 
 /* Blocks on a list, of which there are no more than `most`, and none is met twice. */
-static unsigned walk(const um_cache *k, const um_block *b, uint32_t most) {
+static unsigned walk(const um_class_cache *k, const um_block *b, uint32_t most) {
     const um_block *before = NULL;
     uint32_t n = 0;
     for (; b != &k->end; before = b, b = b->next) {
@@ -205,12 +205,12 @@ static unsigned walk(const um_cache *k, const um_block *b, uint32_t most) {
     return n;
 }
 
-unsigned um_cache_walk(const um_cache *k) {
+unsigned um_cache_walk(const um_class_cache *k) {
     uint32_t most = k->most + (k->home.mark - k->home.countdown), n = walk(k, k->home.list, most);
     return n + walk(k, k->rest, most - n);
 }
 
-unsigned um_cache_look(const um_cache *k, unsigned most) {
+unsigned um_cache_look(const um_class_cache *k, unsigned most) {
     const um_block *b = k->home.list, *before = NULL, *seen = NULL;
     unsigned n = 0;
     while (n < most && b != &k->end) {
@@ -228,7 +228,7 @@ unsigned um_cache_look(const um_cache *k, unsigned most) {
 
 /* As um_cache_walk where nothing is set aside, of the first `most` blocks and with fewer checks: it is part
    of steady use. */
-static uint32_t count(const um_cache *k, uint32_t most) {
+static uint32_t count(const um_class_cache *k, uint32_t most) {
     const um_block *b = k->home.list, *before = NULL;
     uint32_t n = 0;
     for (; b != &k->end && n < most; n++, before = b, b = b->next)
@@ -255,14 +255,14 @@ static uint32_t cut_blocks(const um_bin *bin, uint32_t enough) {
     return n + cut_in_queue(bin->full, enough);
 }
 
-static void set_aside(um_cache *k) {
+static void set_aside(um_class_cache *k) {
     k->rest = k->home.list;
     k->rest_most = k->most;
     k->home.list = &k->end;
     k->since = 0;
 }
 
-static void put_rest_back(um_cache *k) {
+static void put_rest_back(um_class_cache *k) {
     unsigned n = put_back_from(k, &k->rest, PUT_BACK_BLOCKS);
     k->calm = 0;
     k->limit = (uint16_t)um_min(k->limit, limit_max(k));
@@ -277,7 +277,7 @@ static void put_rest_back(um_cache *k) {
 }
 
 /* Looks how many blocks there are, and gives back what is too many. */
-static void give_too_many(um_cache *k) {
+static void give_too_many(um_class_cache *k) {
     uint32_t bound = 2u * k->limit, n = cut_blocks(bin_of(k), bound);
     if (n > bound)
         n = count(k, k->most + 1);
@@ -290,7 +290,7 @@ static void give_too_many(um_cache *k) {
 }
 
 /* Nothing is set aside: it was wanted, or never was. */
-static void turn_over(um_cache *k) {
+static void turn_over(um_class_cache *k) {
     if (count(k, SHORT) < SHORT) {
         k->most = SHORT;
         k->since = 0;
@@ -304,7 +304,7 @@ static void turn_over(um_cache *k) {
     k->limit = (uint16_t)um_min(2u * k->limit, limit_max(k));
 }
 
-void um_cache_event(um_cache *k) {
+void um_cache_event(um_class_cache *k) {
     um_theap *h = k->heap;
     um_bin *bin = bin_of(k);
     count_frees(k);
@@ -323,12 +323,12 @@ void um_cache_event(um_cache *k) {
     restart(k);
 }
 
-void um_cache_hurry(um_cache *k) {
+void um_cache_hurry(um_class_cache *k) {
     count_frees(k);
     restart(k);
 }
 
-void um_cache_flush(um_cache *k) {
+void um_cache_flush(um_class_cache *k) {
     um_block *list = k->home.list, *rest = k->rest;
     unsigned left;
     count_frees(k);
@@ -342,7 +342,7 @@ void um_cache_flush(um_cache *k) {
 }
 
 /* No free since the last look, nor so many mallocs that one took the slow path. */
-static bool is_idle(const um_cache *k) {
+static bool is_idle(const um_class_cache *k) {
     return !k->stirred && k->home.countdown == k->seen;
 }
 

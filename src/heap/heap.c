@@ -321,7 +321,7 @@ void um_theap_slab_event(um_span *s) {
 void um_theap_event(um_home *m) {
     um_theap *h;
     if (m->place == UM_PLACE_CACHE) {
-        um_cache *k = (um_cache *)(void *)m;
+        um_class_cache *k = (um_class_cache *)(void *)m;
         h = k->heap;
         um_cache_event(k);
     } else {

@@ -15,7 +15,7 @@
 #define UM_PENDING_CLOSED ((um_span *)1)
 
 /* Blocks of all the slabs of a hot class, whose home it is. */
-typedef struct um_cache {
+typedef struct um_class_cache {
     um_home home;          /* its list is the newer part */
     um_block *rest;        /* what was set aside */
     um_block end;          /* of both lists */
@@ -31,17 +31,17 @@ typedef struct um_cache {
     uint32_t gave;      /* blocks put back that may be wanted again */
     uint32_t seen;      /* the countdown at the last look for idle caches */
     uint8_t calm;       /* turns in a row that put nothing back */
-} um_cache;
+} um_class_cache;
 
-_Static_assert(offsetof(um_cache, owner) == UM_CACHE_LINE_BYTES, "um_home_owner finds it there");
+_Static_assert(offsetof(um_class_cache, owner) == UM_CACHE_LINE_BYTES, "um_home_owner finds it there");
 
 typedef struct um_bin {
-    um_home *source;  /* what malloc takes from: the current slab, or the cache */
-    um_span *current; /* never NULL: um_span_none where there is none */
-    um_span *avail;   /* circular queue, first in first out; NULL if empty */
-    um_span *full;    /* likewise; order has no meaning */
-    um_cache *cache;  /* NULL until the class is hot; never given back */
-    uint64_t frees;   /* blocks that came back */
+    um_home *source;       /* what malloc takes from: the current slab, or the cache */
+    um_span *current;      /* never NULL: um_span_none where there is none */
+    um_span *avail;        /* circular queue, first in first out; NULL if empty */
+    um_span *full;         /* likewise; order has no meaning */
+    um_class_cache *cache; /* NULL until the class is hot; never given back */
+    uint64_t frees;        /* blocks that came back */
     uint32_t refills, flushes;
     uint8_t heat;     /* refills that cut nothing, and looks; a class is hot from UM_HOT on */
     uint8_t class_id; /* const */
@@ -193,23 +193,23 @@ UM_HIDDEN bool um_theap_is_free(const um_span *s, const um_block *b);
 /* The class became hot. */
 UM_HIDDEN void um_cache_open(um_theap *h, um_bin *bin);
 /* Makes malloc take from the cache, if it has blocks. */
-UM_HIDDEN bool um_cache_fetch(um_cache *k);
+UM_HIDDEN bool um_cache_fetch(um_class_cache *k);
 /* The countdown reached 0. */
-UM_HIDDEN void um_cache_event(um_cache *k);
+UM_HIDDEN void um_cache_event(um_class_cache *k);
 /* Lets one of the next frees look at the clock. */
-UM_HIDDEN void um_cache_hurry(um_cache *k);
+UM_HIDDEN void um_cache_hurry(um_class_cache *k);
 /* Gives all blocks back to their slabs. */
-UM_HIDDEN void um_cache_flush(um_cache *k);
+UM_HIDDEN void um_cache_flush(um_class_cache *k);
 /* The same for all caches, or for those that were not used since the last call. */
 UM_HIDDEN void um_cache_flush_all(um_theap *h, bool only_idle);
 /* The heap has no owner any more. */
 UM_HIDDEN void um_cache_close_all(um_theap *h);
 /* Blocks in the cache; aborts where a link is damaged or a block is met twice. */
-UM_HIDDEN unsigned um_cache_walk(const um_cache *k);
+UM_HIDDEN unsigned um_cache_walk(const um_class_cache *k);
 /* The same of its first `most` blocks only. */
-UM_HIDDEN unsigned um_cache_look(const um_cache *k, unsigned most);
+UM_HIDDEN unsigned um_cache_look(const um_class_cache *k, unsigned most);
 /* The block at the head of the cache fails its mark. */
-UM_HIDDEN _Noreturn void um_cache_damaged(const um_cache *k, const void *block);
+UM_HIDDEN _Noreturn void um_cache_damaged(const um_class_cache *k, const void *block);
 
 /* --- remote.c: the other threads' side --- */
 

@@ -47,7 +47,7 @@ static bool is_listed(const um_block *list, const um_block *end, size_t most, co
 
 bool um_theap_is_free(const um_span *s, const um_block *b) {
     const um_theap *h = um_tls.heap;
-    const um_cache *k;
+    const um_class_cache *k;
     /* relaxed: only this thread stores its own id */
     if (!h || atomic_load_explicit(&s->owner, memory_order_relaxed) != h->owner)
         return false;
