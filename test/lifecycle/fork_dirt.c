@@ -17,6 +17,8 @@ static const size_t sizes[SIZES] = {24, 100, 600, 5000};
 static size_t threads, blocks;
 static void *(*block)[BLOCKS_MAX]; /* of each thread; in memory that no allocator knows */
 static pthread_barrier_t all_are_there, leave;
+static pid_t id[THREADS_MAX];
+static _Atomic(size_t) on_the_way_to_sleep;
 
 static void *allocate(void *number) {
     void **mine = block[(uintptr_t)number];
@@ -25,11 +27,34 @@ static void *allocate(void *number) {
         CHECK(mine[i], "malloc(%zu)", sizes[i % SIZES]);
         memset(mine[i], 'x', sizes[i % SIZES]);
     }
+    id[(uintptr_t)number] = gettid();
     pthread_barrier_wait(&all_are_there);
+    on_the_way_to_sleep++;
     pthread_barrier_wait(&leave);
     for (size_t i = 0; i < blocks; i++)
         free(mine[i]);
     return NULL;
+}
+
+static bool is_asleep(pid_t thread) {
+    char path[64], stat[512];
+    int fd;
+    ssize_t got;
+    snprintf(path, sizeof path, "/proc/self/task/%d/stat", (int)thread);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    CHECK(fd >= 0 && (got = read(fd, stat, sizeof stat - 1)) > 0, "%s", path);
+    close(fd);
+    stat[got] = 0;
+    return strstr(stat, ") S ") != NULL;
+}
+
+/* A thread that runs on in the parent writes to its stack, and the old page is then the child's own. */
+static void wait_until_all_sleep(void) {
+    while (on_the_way_to_sleep < threads)
+        sched_yield();
+    for (size_t i = 0; i < threads; i++)
+        while (!is_asleep(id[i]))
+            sched_yield();
 }
 
 static size_t own_kib(void) {
@@ -107,6 +132,7 @@ int main(int argc, char **argv) {
     for (size_t i = 0; i < threads; i++)
         CHECK(pthread_create(&t[i], &small_stacks, allocate, (void *)i) == 0, "pthread_create");
     pthread_barrier_wait(&all_are_there);
+    wait_until_all_sleep();
     for (int round = 0; round < 2; round++) {
         size_t pages = pages_of_chosen(round);
         int status;
