@@ -81,15 +81,15 @@ def measure(command, env):
 def run(folder, given, shuffled):
     """Rows (family, case, backend, round, ns), by family and case."""
     env = environment(given.quick)
-    todo = {(family, case): backends for family in families(folder, given.families)
+    runs = {(family, case): backends for family in families(folder, given.families)
             for case, backends in cases(folder, family, env).items()}
     rows = []
     for number in range(given.rounds):
-        for (family, case), backends in todo.items():
+        for (family, case), backends in runs.items():
             print(f"round {number + 1} of {given.rounds}: {family}, {case}", file=sys.stderr)
             ns = {name: measure(command, env) for name, command in shuffled(backends)}
             rows += [(family, case, name, number, ns[name]) for name, _ in backends]
-    places = list(todo)
+    places = list(runs)
     return sorted(rows, key=lambda row: places.index(row[:2]))
 
 

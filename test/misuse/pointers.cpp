@@ -74,31 +74,25 @@ outcome twice_after_reuse(size_t n) {
     return GOT_AWAY;
 }
 
-outcome twice_there_then_here(size_t n) {
+outcome twice(size_t n, void (*first)(void *), void (*second)(void *)) {
     char *p = block(n);
-    free_elsewhere(p);
+    first(p);
     armed();
-    free(p);
+    second(p);
     fill_up(n);
     return GOT_AWAY;
+}
+
+outcome twice_there_then_here(size_t n) {
+    return twice(n, free_elsewhere, free);
 }
 
 outcome twice_here_then_there(size_t n) {
-    char *p = block(n);
-    free(p);
-    armed();
-    free_elsewhere(p);
-    fill_up(n);
-    return GOT_AWAY;
+    return twice(n, free, free_elsewhere);
 }
 
 outcome twice_there_then_there(size_t n) {
-    char *p = block(n);
-    free_elsewhere(p);
-    armed();
-    free_elsewhere(p);
-    fill_up(n);
-    return GOT_AWAY;
+    return twice(n, free_elsewhere, free_elsewhere);
 }
 
 void *allocate_it(void *n) {

@@ -78,16 +78,21 @@ static void *gather(void *arg) {
 
 static hoard *hoards[NODES_MAX];
 
-/* A thread on each place takes blocks of all sizes; they stay. */
-static void gather_all(void) {
+/* A thread for each place, with a hoard of its own. */
+static void on_all_places(void *(*work)(void *hoard)) {
     pthread_t threads[NODES_MAX];
     for (size_t i = 0; i < w->count; i++) {
         hoards[i] = books(sizeof(hoard));
         hoards[i]->where = &w->places[i];
-        CHECK(pthread_create(&threads[i], NULL, gather, hoards[i]) == 0, "a thread");
+        CHECK(pthread_create(&threads[i], NULL, work, hoards[i]) == 0, "a thread");
     }
     for (size_t i = 0; i < w->count; i++)
         pthread_join(threads[i], NULL);
+}
+
+/* A thread on each place takes blocks of all sizes; they stay. */
+static void gather_all(void) {
+    on_all_places(gather);
     CHECK(check_vmas() < VMAS_MAX, "%zu mappings", check_vmas());
 }
 
@@ -452,14 +457,7 @@ static void *fill_node(void *arg) {
 }
 
 static void full_machine_by_threads(void) {
-    pthread_t threads[NODES_MAX];
-    for (size_t i = 0; i < w->count; i++) {
-        hoards[i] = books(sizeof(hoard));
-        hoards[i]->where = &w->places[i];
-        CHECK(pthread_create(&threads[i], NULL, fill_node, hoards[i]) == 0, "a thread");
-    }
-    for (size_t i = 0; i < w->count; i++)
-        pthread_join(threads[i], NULL);
+    on_all_places(fill_node);
 }
 
 static void full_node(void) {
