@@ -330,7 +330,7 @@ static um_span *find_slab(um_heap *h, unsigned c) {
     um_span *s = bin->current;
     if (atomic_load_explicit(&h->later, memory_order_relaxed)) /* a peek */
         take_later(h);
-    while (!s || (s->list == um_slab_end(s) && !has_uncut(s) && !um_slab_carve(s))) {
+    while (!s || (s->list == um_slab_end(s) && !has_uncut(s) && !um_slab_carve(s, UM_CARVE_BYTES))) {
         if (s) {
             s->place = UM_PLACE_FULL;
             restart(s, s->wake);

@@ -19,7 +19,8 @@
 #include "space/space.h"
 
 #define KEEPER_BYTES   8192u
-#define TICK_EVERY     16u
+#define TICK_EVERY     64u /* each look reads a dozen lines that nobody else does */
+#define MORE_PAGES     4u
 #define FLUSH_EVERY    256u
 #define PRESSED_EVERY  32u  /* beyond the soft limit */
 #define YOUNG_TICKS    512u /* a heap that had fewer is looked through whenever it grows */
@@ -469,6 +470,14 @@ static um_span *next_slab(um_theap *h, um_bin *bin, unsigned c) {
     return s ? s : um_orphan_adopt_far(h, c);
 }
 
+/* A page fault is most of what the slowest mallocs cost. A class that fills slabs gets several pages at once:
+   what of them it does not come to use is little beside what it has. */
+static size_t cut_at_a_time(const um_bin *bin) {
+    bool several = bin->full && bin->full->next != bin->full;
+    return several && bin->current->block_bytes < UM_CARVE_BYTES ? MORE_PAGES * UM_CARVE_BYTES
+                                                                 : UM_CARVE_BYTES;
+}
+
 /* *cut tells whether they were cut just now. */
 static bool has_blocks(um_bin *bin, um_span *s, bool *cut) {
     if (s->list != um_slab_end(s) || collect_current(bin, s))
@@ -476,7 +485,7 @@ static bool has_blocks(um_bin *bin, um_span *s, bool *cut) {
     if (um_unlikely(is_purged(s)))
         forget_blocks(bin, s,
                       0); /* the token stays with whoever has it: he will find a slab like any other */
-    return *cut = s->carved < s->capacity && um_slab_carve(s);
+    return *cut = s->carved < s->capacity && um_slab_carve(s, cut_at_a_time(bin));
 }
 
 /* A slab with free blocks for malloc to take from; false: out of memory. */

@@ -6,7 +6,6 @@
 #include "os/os.h"
 #include "space/space.h"
 
-#define CARVE_BYTES_MIN  4096u
 #define FIRST_BLOCKS_MAX 64u /* keeps walks of a cold slab's list short */
 #define WAKE_MAX         16u
 /* Of one chain of remote frees; at least one block. */
@@ -35,14 +34,14 @@ void um_slab_init(um_span *s, unsigned class_id) {
     um_span_set_kind(s, UM_SPAN_SLAB);
 }
 
-bool um_slab_carve(um_span *s) {
+bool um_slab_carve(um_span *s, size_t at_a_time) {
     unsigned from = s->carved, left = s->capacity - from;
     size_t bytes = s->block_bytes;
-    unsigned most = from ? CARVE_BYTES_MIN / (unsigned)bytes : FIRST_BLOCKS_MAX;
+    unsigned most = from ? (unsigned)(at_a_time / bytes) : FIRST_BLOCKS_MAX;
     /* What is in memory already costs none: few blocks are cut at once. But a class is hot sooner so, and its
        cache keeps what is freed: of blocks beyond a page that is much. */
-    bool at_once = s->bytes == UM_SLOT_BYTES && s->capacity <= FIRST_BLOCKS_MAX && bytes <= CARVE_BYTES_MIN;
-    unsigned n = at_once ? left : (unsigned)um_max(1, um_min(um_min(left, most), CARVE_BYTES_MIN / bytes));
+    bool at_once = s->bytes == UM_SLOT_BYTES && s->capacity <= FIRST_BLOCKS_MAX && bytes <= UM_CARVE_BYTES;
+    unsigned n = at_once ? left : (unsigned)um_max(1, um_min(um_min(left, most), at_a_time / bytes));
     char *at = um_span_start(s) + from * bytes;
     um_block *first = (um_block *)at;
     if (left == 0)

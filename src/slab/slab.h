@@ -1,5 +1,5 @@
-/* slab: one slot cut into equal blocks of a size class. Blocks are cut lazily, an OS page's worth at a time,
-   so a slab costs the memory that was asked of it. */
+/* slab: one slot cut into equal blocks of a size class. Blocks are cut lazily, an OS page's worth or a
+   few at a time, so a slab costs the memory that was asked of it. */
 #ifndef UM_SLAB_H
 #define UM_SLAB_H
 
@@ -42,8 +42,9 @@ UM_INLINE bool um_slab_is_block(const um_span *s, const void *p) {
 UM_HIDDEN void um_slab_shape(um_span *s, unsigned class_id);
 /* Makes an allocated one-slot span a slab without an owner. */
 UM_HIDDEN void um_slab_init(um_span *s, unsigned class_id);
-/* Cuts more blocks and puts them on the empty list. False: all are cut. */
-UM_HIDDEN bool um_slab_carve(um_span *s);
+#define UM_CARVE_BYTES ((size_t)4096)
+/* Cuts more blocks, of about so many bytes, and puts them on the empty list. False: all are cut. */
+UM_HIDDEN bool um_slab_carve(um_span *s, size_t at_a_time);
 /* Bytes from the start that may have been touched. */
 UM_HIDDEN size_t um_slab_touched(const um_span *s);
 /* Blocks on the local list and its last block (NULL if none). Aborts on a damaged list: a block that is none,

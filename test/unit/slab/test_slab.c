@@ -67,7 +67,7 @@ Test(slab, carves_memory_that_is_there_at_once) {
     for (unsigned c = 0; c < UM_CLASSES; c++) {
         slab->bytes = UM_SLOT_BYTES;
         um_slab_init(slab, c);
-        cr_assert(um_slab_carve(slab));
+        cr_assert(um_slab_carve(slab, UM_CARVE_BYTES));
         if (slab->capacity > 64)
             cr_expect_leq(slab->carved, 64);
         else
@@ -75,7 +75,7 @@ Test(slab, carves_memory_that_is_there_at_once) {
         cr_expect_eq(take_list(0), slab->carved);
         slab->bytes = UM_SLOT_BYTES - 1;
         um_slab_init(slab, c);
-        cr_assert(um_slab_carve(slab));
+        cr_assert(um_slab_carve(slab, UM_CARVE_BYTES));
         cr_expect_leq(slab->carved, um_max(1, 4096 / um_class_bytes(c)));
     }
 }
@@ -84,7 +84,7 @@ Test(slab, carves_each_block_once) {
     for (unsigned c = 0; c < UM_CLASSES; c++) {
         unsigned n = 0;
         um_slab_init(slab, c);
-        while (um_slab_carve(slab)) {
+        while (um_slab_carve(slab, UM_CARVE_BYTES)) {
             unsigned more = take_list(n);
             cr_assert_geq(more, 1);
             cr_assert(more == 1 || more * slab->block_bytes <= 4096, "a page's worth");
@@ -104,7 +104,7 @@ Test(slab, carves_each_block_once) {
 Test(slab, touched_remembers_an_earlier_use) {
     um_slab_init(slab, 0);
     slab->bytes = UM_SLOT_BYTES;
-    cr_assert(um_slab_carve(slab));
+    cr_assert(um_slab_carve(slab, UM_CARVE_BYTES));
     cr_expect_eq(um_slab_touched(slab), UM_SLOT_BYTES);
 }
 
@@ -138,7 +138,7 @@ static void walk(void *arg) {
 /* The list of a slab of 48-byte blocks, all in order. */
 static void start_list(void) {
     um_slab_init(slab, um_class_of(48));
-    cr_assert(um_slab_carve(slab));
+    cr_assert(um_slab_carve(slab, UM_CARVE_BYTES));
 }
 
 Test(slab, link_out_of_the_slab) {
