@@ -240,7 +240,7 @@ UM_INLINE void put_first(um_span *s, um_block *b) {
 
 static void free_large(um_heap *h, um_span *s) {
     um_queue_remove(&h->large, s);
-    give_span(s, s->bytes);
+    give_span(s, um_room_bytes(um_span_start(s)));
 }
 
 static UM_COLD _Noreturn void not_ours(const void *p, const char *what) {
@@ -630,7 +630,7 @@ static void give_queue(um_span **queue, bool slabs) {
     while (*queue) {
         um_span *s = *queue;
         um_queue_remove(queue, s);
-        give_span(s, slabs ? um_slab_touched(s) : s->bytes);
+        give_span(s, slabs ? um_slab_touched(s) : um_room_bytes(um_span_start(s)));
     }
 }
 

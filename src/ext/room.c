@@ -45,14 +45,18 @@ static void count(um_module m, size_t more, size_t less) {
 void *um_room_take(um_module m, unsigned place, size_t bytes, size_t align, bool *zeroed) {
     um_span *s = NULL;
     size_t slots;
+    bool zero;
     if (bytes <= BYTES_MAX && align <= BYTES_MAX && ready()) {
         slots = um_max(1, (bytes + UM_SLOT_BYTES - 1) >> UM_SLOT_SHIFT);
-        s = um_space_alloc(place, slots, um_max(1, align >> UM_SLOT_SHIFT), zeroed);
+        s = um_space_alloc(place, slots, um_max(1, align >> UM_SLOT_SHIFT), &zero);
     }
     if (!s) {
         errno = ENOMEM;
         return NULL;
     }
+    if (zeroed)
+        *zeroed = zero;
+    s->state = zero ? UM_CLEAN : UM_DIRTY; /* pages of others may have been moved into a clean span */
     s->class_id = (uint8_t)m;
     s->holder = NULL;
     atomic_store_explicit(&s->owner, UM_ID_NOBODY,
@@ -62,10 +66,19 @@ void *um_room_take(um_module m, unsigned place, size_t bytes, size_t align, bool
     return um_span_start(s);
 }
 
+bool um_room_purge(void *p) {
+    um_span *s = um_span_of(p);
+    if (um_space_purge_part(p, span_bytes(s)) != 0)
+        return false;
+    s->state = UM_CLEAN;
+    return true;
+}
+
 void um_room_give(void *p, size_t touched) {
     um_span *s = um_span_of(p);
-    count((um_module)s->class_id, 0, span_bytes(s));
-    um_space_free(s, um_min(touched, span_bytes(s)));
+    size_t bytes = span_bytes(s);
+    count((um_module)s->class_id, 0, bytes);
+    um_space_free(s, s->state == UM_DIRTY ? bytes : um_min(touched, bytes));
 }
 
 bool um_room_extend(void *p, size_t bytes) {
@@ -78,6 +91,8 @@ bool um_room_extend(void *p, size_t bytes) {
         return true;
     if (!um_space_extend(s, (bytes + UM_SLOT_BYTES - 1) >> UM_SLOT_SHIFT, &zeroed))
         return false;
+    if (!zeroed)
+        s->state = UM_DIRTY;
     count((um_module)s->class_id, span_bytes(s) - before, 0);
     return true;
 }

@@ -10,8 +10,11 @@
    the policy allows. *zeroed (may be NULL) tells whether it reads as zero. NULL: out of memory, errno is set.
  */
 UM_HIDDEN void *um_room_take(um_module m, unsigned place, size_t bytes, size_t align, bool *zeroed);
-/* p came from um_room_take. touched: an estimate of the bytes that are in memory; 0 says that all of it reads
-   as zero. */
+/* Makes all of p, from um_room_take, read as zero and cost no memory. False: the kernel refused, nothing
+   changed. */
+UM_HIDDEN bool um_room_purge(void *p);
+/* p came from um_room_take. touched: an estimate of the bytes that were written since, or since
+   um_room_purge; 0 says that none was. What was not zero when it was taken needs no mention. */
 UM_HIDDEN void um_room_give(void *p, size_t touched);
 /* In place; false: no room there, nothing changed. */
 UM_HIDDEN bool um_room_extend(void *p, size_t bytes);

@@ -240,7 +240,7 @@ static chunk *take_room(unsigned class_id, unsigned place) {
     size_t bytes = chunk_bytes(class_id);
     bool zeroed;
     chunk *c = um_room_take(UM_MODULE_stack, place, bytes, 1, &zeroed);
-    if (c && !zeroed && um_space_purge_part(c, um_room_bytes(c)) != 0)
+    if (c && !zeroed && !um_room_purge(c))
         __builtin_memset(c, 0, bytes); /* it is to stay in memory anyway */
     return c;
 }

@@ -79,7 +79,7 @@ typedef struct um_span {
         um_home home;
         struct {
             UM_HOME_FIELDS
-            uint8_t state;  /* free, or a hardened block that rests: um_span_state */
+            uint8_t state;  /* um_span_state: free, or a hardened block that rests; of ext: as it was taken */
             uint8_t moved;  /* large: its pages came by mremap, so its mapping merges with no neighbour */
             uint8_t listed; /* slab: on the list of orphans with free blocks; orphan lock */
             union {

@@ -190,3 +190,24 @@ Test(buddy, an_address_outside_is_fatal, .signal = SIGABRT) {
 Test(buddy, free_knows_it, .signal = SIGABRT) {
     free(um_buddy_alloc(small_region(), 10));
 }
+
+/* What malloc left in it is not zero because nobody wrote there this time. */
+Test(buddy, a_region_that_was_not_used_is_not_zero_after) {
+    enum { BYTES = 1 << 20, TIMES = 8 };
+    for (int i = 0; i < TIMES; i++) {
+        char *p = malloc(BYTES);
+        um_buddy *b;
+        cr_assert_not_null(p);
+        memset(p, 0xff, BYTES);
+        free(p);
+        um_thread_flush();
+        b = um_buddy_new(&(um_buddy_options){.bytes = BYTES});
+        cr_assert_not_null(b);
+        um_buddy_delete(b);
+        p = calloc(1, BYTES);
+        cr_assert_not_null(p);
+        for (size_t k = 0; k < BYTES; k++)
+            cr_assert_eq(p[k], 0);
+        free(p);
+    }
+}

@@ -618,3 +618,23 @@ Test(heap, a_block_after_the_heaps_reset, .signal = SIGABRT) {
     um_heap_reset(h); /* the first one keeps its slab */
     um_heap_free(h, p);
 }
+
+/* All of it is the program's, however few bytes it asked for. */
+Test(heap, a_large_blocks_whole_room_may_be_written) {
+    enum { ALIGN = 1 << 18 };
+    um_heap *h = make(UM_HEAP_ONE_THREAD);
+    for (int i = 0; i < 4; i++) {
+        char *p = um_heap_alloc(h, 0, UM_ALIGN(ALIGN));
+        size_t bytes;
+        cr_assert_not_null(p);
+        bytes = um_heap_usable_size(h, p);
+        memset(p, 0xff, bytes);
+        um_heap_free(h, p);
+        p = um_heap_alloc(h, bytes, UM_ALIGN(ALIGN) | UM_ZERO);
+        cr_assert_not_null(p);
+        for (size_t k = 0; k < bytes; k++)
+            cr_assert_eq(p[k], 0);
+        um_heap_free(h, p);
+    }
+    um_heap_destroy(h);
+}

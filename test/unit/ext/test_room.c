@@ -59,6 +59,51 @@ Test(room, knows_its_own) {
     cr_expect_not(um_room_is(UM_MODULE_pool, p));
 }
 
+static void reads_as_it_says(size_t bytes) {
+    bool zeroed;
+    char *p = um_room_take(UM_MODULE_arena, um_room_here(), bytes, 1, &zeroed);
+    cr_assert_not_null(p);
+    for (size_t i = 0; zeroed && i < bytes; i++)
+        cr_assert_eq(p[i], 0, "byte %zu of memory that is to be zero", i);
+    um_room_give(p, bytes);
+}
+
+/* What nobody touches this time may still hold what was written the last time. */
+Test(room, that_came_dirty_goes_dirty) {
+    enum { BYTES = 1 << 20 };
+    bool zeroed;
+    char *p = um_room_take(UM_MODULE_arena, um_room_here(), BYTES, 1, NULL);
+    cr_assert_not_null(p);
+    memset(p, 0xff, BYTES);
+    um_room_give(p, BYTES);
+    p = um_room_take(UM_MODULE_arena, um_room_here(), BYTES, 1, &zeroed);
+    cr_assert_not_null(p);
+    cr_assert_not(zeroed, "else this test tests nothing");
+    um_room_give(p, 0);
+    reads_as_it_says(BYTES);
+    p = um_room_take(UM_MODULE_arena, um_room_here(), BYTES, 1, &zeroed);
+    cr_assert(um_room_purge(p));
+    um_room_give(p, 0);
+    reads_as_it_says(BYTES);
+    um_space_check();
+}
+
+/* So must be what grows into it. */
+Test(room, that_grew_into_dirt_goes_dirty) {
+    enum { BYTES = 1 << 20 };
+    char *p = um_room_take(UM_MODULE_arena, um_room_here(), BYTES, 1, NULL);
+    cr_assert_not_null(p);
+    memset(p, 0xff, BYTES);
+    um_room_give(p, BYTES);
+    p = um_room_take(UM_MODULE_arena, um_room_here(), UM_SLOT_BYTES, 1, NULL);
+    cr_assert_not_null(p);
+    if (um_room_extend(p, BYTES)) {
+        memset(p, 0, UM_SLOT_BYTES);
+        um_room_give(p, 0);
+        reads_as_it_says(BYTES);
+    }
+}
+
 Test(room, absurd_sizes_are_refused) {
     errno = 0;
     cr_expect_null(um_room_take(UM_MODULE_pool, um_room_here(), SIZE_MAX, 1, NULL));
