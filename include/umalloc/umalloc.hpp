@@ -2,10 +2,10 @@
 
    Containers are the standard library's, or Boost's; this makes them allocate from umalloc: `um::allocator`
    is a template argument, the resources are for std::pmr. The rest are guards, whose destructors end what
-   their constructors began. What fails for lack of memory throws std::bad_alloc, or aborts where exceptions
-   are off. What cannot be had for another reason throws std::system_error with the errno value if it is a map
-   or a policy, else std::bad_alloc too. Nothing here may be copied unless it says so, and threads may use it
-   as they may the family underneath.
+   their constructors began. What fails for lack of memory (ENOMEM) throws std::bad_alloc. What fails for
+   another reason, such as options that make no sense, throws std::system_error with the errno value. Where
+   exceptions are off, both abort. Nothing here may be copied unless it says so, and threads may use it as
+   they may the family underneath.
 
        std::vector<float, um::allocator<float, UM_ALIGN(64)>> column;
 
@@ -65,13 +65,7 @@ namespace detail {
 #endif
 }
 
-template <class P> P *checked(P *p) {
-    if (!p)
-        no_memory();
-    return p;
-}
-
-/* Where not only memory may have been missing: errno says what was. */
+/* errno says what was missing. */
 [[noreturn]] inline void failed() {
 #ifdef __cpp_exceptions
     if (errno != ENOMEM)
@@ -80,7 +74,7 @@ template <class P> P *checked(P *p) {
     no_memory();
 }
 
-template <class P> P *made(P *p) {
+template <class P> P *checked(P *p) {
     if (!p)
         failed();
     return p;
@@ -293,7 +287,7 @@ template <class T> class pool {
 
     /* The members bytes, construct and destroy are not used, and align is at least the type's. */
     explicit pool(um_pool_options options = {}) : own_(detail::checked(um_pool_new(&fitted(options)))) {}
-    /* A new object. Throws std::bad_alloc where the pool has none left, or what its constructor throws. */
+    /* A new object. Throws std::bad_alloc where the pool can give none, or what its constructor throws. */
     template <class... Args> ptr make(Args &&...args) {
         std::unique_ptr<void, raw> room(detail::checked(um_pool_alloc(get())), raw{get()});
         T *object = new (room.get()) T(std::forward<Args>(args)...);
@@ -414,7 +408,7 @@ class stack {
 class map {
   public:
     /* Owns a map that a function of map.h gave; NULL throws what errno says. */
-    explicit map(um_map *m) : own_(detail::made(m)) {}
+    explicit map(um_map *m) : own_(detail::checked(m)) {}
     /* A whole file: um_map_file. */
     static map file(const char *path, int mode = UM_MAP_READ) {
         return map(um_map_file(path, mode));
@@ -466,7 +460,7 @@ class map {
    Any thread. */
 class numa_policy {
   public:
-    explicit numa_policy(const char *text) : own_(detail::made(um_numa_policy_new(text))) {}
+    explicit numa_policy(const char *text) : own_(detail::checked(um_numa_policy_new(text))) {}
     /* The policy, for the functions of numa.h. */
     um_numa_policy *get() const noexcept {
         return own_.get();
