@@ -93,10 +93,10 @@ static inline void *um_arena_alloc(um_arena *arena, size_t bytes) {
     return um_arena_alloc_slow(arena, bytes, 16);
 }
 
-/* From a multiple of `align`: a power of two, in bytes, up to 64 KiB; a page or a vector register's size, for
-   instance. */
+/* From a multiple of `align`, which is any power of two: a vector register's size or a page's, for instance.
+   A large one costs as much addresses. NULL with EINVAL: it is none. */
 static inline void *um_arena_alloc_aligned(um_arena *arena, size_t bytes, size_t align) {
-    size_t gap = (size_t) - (uintptr_t)arena->at & (align - 1), room = (size_t)(arena->end - arena->at);
+    size_t gap = (0 - (uintptr_t)arena->at) & (align - 1), room = (size_t)(arena->end - arena->at);
     if (__builtin_expect(!(align & (align - 1)) && bytes - 1 < room && gap <= room - bytes, 1)) {
         char *p = arena->at + gap;
         arena->at = p + ((bytes + 15) & ~(size_t)15);

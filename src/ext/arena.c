@@ -25,9 +25,8 @@
 #include <string.h>
 
 #define BYTES_MAX       ((size_t)1 << 46) /* sums of two stay far from overflow */
-#define ALIGN_MAX       (64 * UM_KIB)
-#define FIRST_BYTES     (64 * UM_KIB) /* of a room: one slot */
-#define CHUNK_BYTES_MAX (16 * UM_MIB) /* chunks double up to here; larger blocks have larger ones */
+#define FIRST_BYTES     (64 * UM_KIB)     /* of a room: one slot */
+#define CHUNK_BYTES_MAX (16 * UM_MIB)     /* chunks double up to here; larger blocks have larger ones */
 #define GRAIN           16u
 #define FLAGS_ALL       (UM_ARENA_FIXED | UM_ARENA_GUARD | UM_ARENA_CHECKED | UM_ARENA_REUSE)
 
@@ -334,11 +333,11 @@ void *um_arena_alloc_slow(um_arena *arena_, size_t bytes, size_t align) {
     arena *a = in(arena_);
     size_t list = LISTS, room = um_max(bytes, 1);
     void *p;
-    if (!um_is_pow2(align) || align > ALIGN_MAX) {
+    if (!um_is_pow2(align)) {
         errno = EINVAL;
         return NULL;
     }
-    if (bytes > BYTES_MAX) {
+    if (bytes > BYTES_MAX || align > BYTES_MAX) {
         errno = ENOMEM;
         return NULL;
     }

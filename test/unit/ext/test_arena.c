@@ -234,6 +234,19 @@ static bool refused(um_arena_options o, int error) {
     return !um_arena_new(&o) && errno == error;
 }
 
+Test(arena, any_power_of_two_is_an_alignment) {
+    for (unsigned flags = 0; flags <= UM_ARENA_REUSE; flags += UM_ARENA_CHECKED) {
+        um_arena *a = with(flags);
+        for (size_t align = 1; align <= (size_t)1 << 28; align *= 2) {
+            char *p = um_arena_alloc_aligned(a, 100, align);
+            cr_assert_not_null(p, "alignment %zu", align);
+            cr_expect_eq((uintptr_t)p % align, 0);
+            memset(p, 1, 100);
+        }
+        um_arena_delete(a);
+    }
+}
+
 Test(arena, what_makes_no_sense_is_refused) {
     um_arena *a = with(0);
     char buffer[4096];
@@ -248,7 +261,9 @@ Test(arena, what_makes_no_sense_is_refused) {
         cr_expect_null(um_arena_alloc_aligned(a, 1, align));
         cr_expect_eq(errno, EINVAL);
     }
-    cr_expect_null(um_arena_alloc_aligned(a, 1, 128 << 10));
+    errno = 0;
+    cr_expect_null(um_arena_alloc_aligned(a, 1, (size_t)1 << 63));
+    cr_expect_eq(errno, ENOMEM);
     cr_expect_null(um_arena_alloc(a, SIZE_MAX));
     cr_expect_null(um_arena_alloc_aligned(a, SIZE_MAX - 8, 64));
     cr_expect_null(um_arena_push(a, SIZE_MAX));
