@@ -45,7 +45,8 @@ typedef struct um_buddy_stats {
 } um_buddy_stats;
 
 /* A region, all free. NULL: ENOMEM; EINVAL, no options, a smallest block that is no power of two, is below
-   16 bytes or larger than the region, more than 2^32 of them, or no such place. */
+   16 bytes or larger than the region, more than 2^32 of them, a region that wraps around the end of all
+   addresses, or no such place. */
 UM_API um_buddy *um_buddy_new(const um_buddy_options *options) UM_NOTHROW;
 
 /* Gives our region and what is known of it back; NULL is nothing to do. */

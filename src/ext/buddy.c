@@ -164,8 +164,8 @@ um_buddy *um_buddy_new(const um_buddy_options *o) {
     unsigned top;
     bool zeroed;
     um_buddy *b;
-    if (!um_is_pow2(block) || block < LEAST_BYTES || leaves == 0 || leaves > LEAVES_MAX ||
-        um_ext_check_place(o->place) != 0) {
+    if (!o || (uintptr_t)o->region > UINTPTR_MAX - o->bytes || !um_is_pow2(block) || block < LEAST_BYTES ||
+        leaves == 0 || leaves > LEAVES_MAX || um_ext_check_place(o->place) != 0) {
         errno = EINVAL;
         return NULL;
     }

@@ -154,6 +154,7 @@ Test(buddy, what_makes_no_sense_is_refused) {
     cr_expect(refused((um_buddy_options){.bytes = 1000, .block_bytes = 48}, EINVAL));
     cr_expect(refused((um_buddy_options){.bytes = 1000, .block_bytes = 8}, EINVAL));
     cr_expect(refused((um_buddy_options){.bytes = SIZE_MAX}, EINVAL));
+    cr_expect(refused((um_buddy_options){.region = (void *)(UINTPTR_MAX - 65535), .bytes = 1 << 20}, EINVAL));
     cr_expect(refused((um_buddy_options){.bytes = (size_t)1 << 50, .block_bytes = (size_t)1 << 40}, ENOMEM));
     cr_expect_eq(atomic_load(&um_module_counts[UM_MODULE_buddy].bytes), 0);
 }
