@@ -18,9 +18,10 @@
    A range that does not lie in its map is EINVAL, but for um_map_read and um_map_write, which stop at its
    end. What is no map ends the process with one line, and so does NULL but for um_map_close.
 
-   One thread at a time may change a map (resize, close); everything else may be called by any thread at any
-   time. Maps are inherited over fork. Except for UM_MAP_COPY, which is private, they are the system's memory,
-   not the allocator's: they do not count against UMALLOC_LIMIT. */
+   One thread at a time may change a map (resize, close), while no other uses it; everything else may be
+   called by any thread at any time. Maps are inherited over fork. They are the system's memory, not the
+   allocator's: they do not count against UMALLOC_LIMIT, nor do the pages of a UM_MAP_COPY that were written
+   to. */
 #ifndef UMALLOC_MAP_H
 #define UMALLOC_MAP_H
 

@@ -76,8 +76,8 @@ UM_API size_t um_malloc_batch(size_t bytes, um_flags flags, void **blocks, size_
    each other in the array and in memory. */
 UM_API void um_free_batch(void *const *blocks, size_t n) UM_NOTHROW;
 
-/* Bytes that a block of this request would have: asking for so many costs no more memory. 0: there is none so
-   large. */
+/* Bytes that a block of this request would have: asking for so many costs no more memory. Never 0, not even
+   for bytes 0, but where there is none so large or the flags make no sense. */
 UM_API size_t um_good_size(size_t bytes, um_flags flags) UM_NOTHROW;
 /* Bytes that a live block of malloc or um_malloc has, at least those asked for; 0 for NULL. Ends the process
    where no block starts at p. */

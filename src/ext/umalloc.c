@@ -263,7 +263,7 @@ size_t um_good_size(size_t bytes, um_flags flags) {
     if (take_apart(&r, bytes, flags) != 0 || r.bytes > BYTES_MAX)
         return 0;
     if (!um_front_placeable()) /* what was asked for is all that may be used, or unknown */
-        return r.bytes;
+        return um_max(r.bytes, 1);
     bytes = um_max(um_round_up(um_max(r.bytes, 1), r.align), r.align);
     if (bytes <= UM_MEDIUM_MAX)
         return um_class_bytes(um_class_of(bytes));

@@ -383,6 +383,7 @@ Test(umalloc, the_hardened_allocator_serves_all, .init = harden) {
             cr_assert_eq(um_malloc_batch(bytes, all[f], blocks, 50), 50);
             um_free_batch(blocks, 50);
         }
+    cr_expect_gt(um_good_size(0, 0), 0, "0 says that there is no such block");
     um_thread_flush();
     um_thread_idle();
     (void)um_trim(0);
