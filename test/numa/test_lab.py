@@ -50,7 +50,7 @@ def main():
         word = script(folder, "word", "")
         expect("status, both outputs, files, a dynamic program, environment, kernel arguments, cpuset",
                lab("cpuset", tell, word, "/bin/cat", "--env", "A=b c", "--kernel-args", "norandmaps sure"), 3,
-               out="#!/bin/sh\nb c\n0-3\nnuma_balancing=disable no_timer_check norandmaps sure\nMems_allowed_list:\t0-1\nend\n",
+               out="#!/bin/sh\nb c\n0-3\nnuma_balancing=disable no_timer_check init_on_alloc=0 norandmaps sure\nMems_allowed_list:\t0-1\nend\n",
                err="kernel log of cpuset")
         die = script(folder, "die", "echo c >/proc/sysrq-trigger; sleep 1000\n")
         expect("a panic", lab("uma", die), 125, err="sysrq triggered crash")

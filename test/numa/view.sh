@@ -3,7 +3,7 @@
 # /proc say about a program on it, for the host.
 status=0
 for test in ./unit_*; do
-    $test -j1 --color=never || status=1
+    $test || status=1
 done
 if [ -e placement.sh ]; then
     LD_PRELOAD=/lab/$LIBRARY UMALLOC_LIB=/lab/$LIBRARY ./placement.sh || status=1
