@@ -173,6 +173,23 @@ int um_os_move(uintptr_t from, size_t bytes, uintptr_t to, size_t room) {
         kernel(SYS_mremap, (long)from, (long)bytes, (long)room, MREMAP_MAYMOVE | MREMAP_FIXED, (long)to, 0));
 }
 
+/* Whether what um_os_pull leaves behind can be purged like any mapping. qemu-user passes the flag on, but
+   takes it for unmapped, and advice about it does nothing, in silence. One page shows it, once. */
+static bool holes_stay(uintptr_t hole) {
+    static _Atomic(int) known; /* relaxed: everybody finds the same */
+    volatile char *p = (volatile char *)hole;
+    int now = atomic_load_explicit(&known, memory_order_relaxed); /* see there */
+    if (now)
+        return now > 0;
+    *p = 1;
+    if (um_os_purge(hole, um_os_page_bytes) != 0)
+        return false; /* try again next time */
+    now = *p ? -1 : 1;
+    (void)um_os_purge(hole, um_os_page_bytes); /* it has been read */
+    atomic_store_explicit(&known, now, memory_order_relaxed);
+    return now > 0;
+}
+
 /* Of a mapping that is locked in memory, the kernel would unlock all that stays behind: whether it is, advice
    about one page tells, which changes nothing else. */
 int um_os_pull(uintptr_t from, size_t bytes, uintptr_t to) {
@@ -183,9 +200,7 @@ int um_os_pull(uintptr_t from, size_t bytes, uintptr_t to) {
     UM_OS_COUNT(mremap_calls);
     err = error_of(kernel(SYS_mremap, (long)from, (long)bytes, (long)bytes,
                           MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, (long)to, 0));
-    /* qemu-user passes the flag on, but takes what stays behind for unmapped: so it says when asked for the
-       access that is there already. A filter that knows the calls of malloc lets this one pass. */
-    if (!err && um_os_protect(from, um_os_page_bytes, true) == ENOMEM)
+    if (!err && !holes_stay(from))
         err = um_os_remap_zero(from, bytes);
     return err;
 }
