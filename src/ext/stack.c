@@ -38,8 +38,8 @@
 #define HOT_LEAST   64u   /* that may be hot in a pool */
 #define LOOK_GIVES  4096u /* so often is looked how many of them lay idle */
 #define CLASSES     40u
-#define FIRST_PAGES 4u /* of the smallest class */
-#define MAP_PART    4u /* of vm.max_map_count may be guards that split, two mappings each */
+#define FIRST_BYTES (16 * UM_KIB) /* of the smallest class, where pages are no larger */
+#define MAP_PART    4u            /* of vm.max_map_count may be guards that split, two mappings each */
 #define MAP_USUAL   65530u
 
 typedef enum um_stack_state { FREE_COLD = 1, FREE_HOT, BUSY /* on its way */, LIVE } um_stack_state;
@@ -85,10 +85,10 @@ static _Atomic(bool)
 
 /* --- sizes --- */
 
-/* Two sizes a doubling. */
+/* Two sizes a doubling. Where pages are large some are the same, and the first of these serves. */
 static size_t bytes_of(unsigned class_id) {
-    size_t pages = (size_t)FIRST_PAGES << (class_id / 2);
-    return (class_id % 2 ? pages + pages / 2 : pages) * um_os_page_bytes;
+    size_t bytes = FIRST_BYTES << (class_id / 2);
+    return um_round_up(class_id % 2 ? bytes + bytes / 2 : bytes, um_os_page_bytes);
 }
 
 /* From one stack to the next: a guard is between them. */
