@@ -1,6 +1,7 @@
 /* Stacks: what they promise of their guards in each of the ways to have them, reuse, the watermark, 10^5 at
  * once. */
 #include "dies.h"
+#include "in_core.h"
 #include "conf/counters.h"
 #include "os/guard.h"
 #include "os/os.h"
@@ -35,7 +36,7 @@ int __wrap_um_os_protect(uintptr_t at, size_t bytes, bool access) {
 int __real_um_os_in_core(uintptr_t at, size_t pages, unsigned char *in_core);
 int __wrap_um_os_in_core(uintptr_t at, size_t pages, unsigned char *in_core);
 int __wrap_um_os_in_core(uintptr_t at, size_t pages, unsigned char *in_core) {
-    return no_in_core ? ENOMEM : __real_um_os_in_core(at, pages, in_core);
+    return no_in_core ? ENOMEM : in_core_by(__real_um_os_in_core, at, pages, in_core);
 }
 
 static um_stack_stats stats(void) {
@@ -84,7 +85,8 @@ Test(stack, has_the_size_and_is_zero) {
     for (size_t i = 0; i < UM_COUNT(sizes); i++) {
         s[i] = take(sizes[i]);
         cr_expect_geq(um_stack_bytes(s[i]), sizes[i]);
-        cr_expect_leq(um_stack_bytes(s[i]), um_max(16 * KIB, sizes[i] * 3 / 2));
+        cr_expect_leq(um_stack_bytes(s[i]),
+                      um_round_up(um_max(16 * KIB, sizes[i] * 3 / 2), um_os_page_bytes));
         cr_expect_eq((uintptr_t)base(s[i]) % um_os_page_bytes, 0);
         cr_expect_eq((uintptr_t)top(s[i]) % um_os_page_bytes, 0);
         for (size_t k = 0; k < um_min(um_stack_bytes(s[i]), 1 << 20); k += 8)
@@ -197,7 +199,7 @@ Test(stack, many_that_are_kept_hold_little_memory) {
     cr_expect_leq(stats().kept, MANY, "whole chunks go back");
     for (size_t i = 0; i < 64; i++) {
         s[i] = take(64 * KIB);
-        cr_assert_eq(um_os_in_core((uintptr_t)base(s[i]), 16, in_core), 0);
+        cr_assert_eq(um_os_in_core((uintptr_t)base(s[i]), 64 * KIB / um_os_page_bytes, in_core), 0);
         touched += in_core[0] & 1;
     }
     cr_expect_eq(touched, 64, "hot ones first");

@@ -21,7 +21,7 @@ static char *page_of(const void *p) {
 }
 
 Test(hard_guard, blocks_end_with_their_page) {
-    for (size_t n = 1; n <= um_os_page_bytes; n += n / 3 + 1) {
+    for (size_t n = 1; n <= um_min(um_os_page_bytes, UM_HARD_SMALL_MAX); n += n / 3 + 1) {
         char *p = give_guarded(n, 0), *end = p + um_round_up(n, UM_HARD_ALIGN_MIN);
         cr_expect_eq(end, page_of(p) + um_os_page_bytes);
         cr_expect(readable(p));
@@ -40,7 +40,7 @@ Test(hard_guard, alignments_and_what_does_not_fit) {
     cr_expect_eq((uintptr_t)p % 256, 0);
     cr_expect_leq(page_of(p) + um_os_page_bytes - p, 256);
     p = um_hard_alloc(um_os_page_bytes + 1, 0, UM_FAMILY_MALLOC, UM_HARD_FRAME);
-    cr_expect_eq(kind_of(p), UM_SPAN_HARD);
+    cr_expect_eq(kind_of(p), um_os_page_bytes < UM_HARD_SMALL_MAX ? UM_SPAN_HARD : UM_SPAN_HARD_LARGE);
     p = um_hard_alloc(0, 0, UM_FAMILY_MALLOC, UM_HARD_FRAME);
     cr_expect_eq(kind_of(p), UM_SPAN_HARD);
 }

@@ -1,6 +1,7 @@
 /* Guard regions split no mapping, and what is in memory is told page by page. */
 #include "os/guard.h"
 #include "os/os.h"
+#include "in_core.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -21,10 +22,10 @@ Test(guard, pages_in_memory_are_told) {
     unsigned char in_core[PAGES];
     p[2 * um_os_page_bytes] = 1;
     p[5 * um_os_page_bytes] = 1;
-    cr_assert_eq(um_os_in_core((uintptr_t)p, PAGES, in_core), 0);
+    cr_assert_eq(in_core_by(um_os_in_core, (uintptr_t)p, PAGES, in_core), 0);
     for (int i = 0; i < PAGES; i++)
         cr_expect_eq(in_core[i] & 1, i == 2 || i == 5);
-    cr_expect_eq(um_os_in_core((uintptr_t)p + 1, PAGES, in_core), EINVAL);
+    cr_expect_eq(in_core_by(um_os_in_core, (uintptr_t)p + 1, PAGES - 1, in_core), EINVAL);
 }
 
 /* NULL where the kernel knows no guard regions. */

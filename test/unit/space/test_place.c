@@ -356,12 +356,12 @@ Test(place, strict_sends_home_what_has_room_there) {
     (void)init("local-strict", true);
     node_now = 5;
     wrong_node = 0;
-    wrong_page = 3;
+    wrong_page = (int)(UM_SLOT_BYTES / um_os_page_bytes) - 1;
     available_there = UM_SLOT_BYTES;
     cr_expect_not_null(um_space_alloc(2, 1, 1, &zeroed), "the next look finds all there");
     cr_expect_eq(sent_to, 5);
     sent_to = UM_NODE_IDS;
-    wrong_page = 3;
+    wrong_page = (int)(UM_SLOT_BYTES / um_os_page_bytes) - 1;
     available_there = UM_SLOT_BYTES - 1;
     cr_expect_null(um_space_alloc(2, 1, 1, &zeroed));
     cr_expect_eq(sent_to, UM_NODE_IDS, "what would reclaim in vain is not tried");
