@@ -308,20 +308,26 @@ bool um_map_flush(const um_map *m, size_t offset, size_t bytes) {
     return pages_of(m, offset, bytes, &at, &length) && good(length ? um_os_file_flush(at, length) : 0);
 }
 
+static int map_anew(um_map *m, size_t bytes) {
+    um_map before = *m;
+    int err = map_in(m, bytes);
+    if (!err)
+        map_out(&before);
+    return err;
+}
+
 /* The mapping alone; the file has the bytes. */
 static int resize_map(um_map *m, size_t bytes) {
     size_t had = span(m, m->bytes), wants = span(m, bytes);
     uintptr_t at = (uintptr_t)m->base;
     int err = 0;
-    if (!had || !wants || m->page != um_os_page_bytes) { /* huge pages are not moved */
-        um_map before = *m;
-        err = map_in(m, bytes);
-        if (!err)
-            map_out(&before);
-        return err;
-    }
+    if (!had || !wants || m->page != um_os_page_bytes) /* huge pages are not moved */
+        return map_anew(m, bytes);
     if (had != wants)
         err = um_os_file_map_resize(at, had, wants, &at);
+    if (err == EFAULT &&
+        m->kind != UM_MAP_COPY) /* it is several by now: of a part that was locked or advised */
+        return map_anew(m, bytes);
     if (err)
         return err;
     m->base = (char *)at;

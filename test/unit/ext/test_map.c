@@ -159,14 +159,32 @@ Test(map, wrong_arguments_are_refused) {
 }
 
 Test(map, advice_and_locks_are_taken) {
-    um_map *m = needed(um_map_file(file_of(20000), UM_MAP_WRITE));
+    um_os_init();
+    size_t page = um_os_page_bytes, all = 5 * page - 100;
+    um_map *m = needed(um_map_file(file_of(all), UM_MAP_WRITE));
     for (int a = UM_MAP_NORMAL; a <= UM_MAP_DONTNEED; a++)
-        cr_expect(um_map_advise(m, 4096, 8000, (um_map_advice)a), "%d: %s", a, strerror(errno));
-    cr_expect(um_map_prefault(m, 0, 20000));
-    cr_expect(um_map_lock(m, 0, 4096, true) || errno == EPERM || errno == ENOMEM);
-    cr_expect(um_map_lock(m, 0, 4096, false));
-    cr_expect_eq(base(m)[4096], (char)(4096 * 7));
+        cr_expect(um_map_advise(m, page, 2 * page, (um_map_advice)a), "%d: %s", a, strerror(errno));
+    cr_expect(um_map_prefault(m, 0, all));
+    cr_expect(um_map_lock(m, 0, page, true) || errno == EPERM || errno == ENOMEM);
+    cr_expect(um_map_lock(m, 0, page, false));
+    cr_expect_eq(base(m)[page], (char)(page * 7));
     um_map_close(m);
+}
+
+/* The kernel has made several mappings of it. */
+Test(map, grows_where_parts_were_advised) {
+    um_os_init();
+    size_t page = um_os_page_bytes, all = 4 * page;
+    um_map *m = needed(um_map_file(file_of(all), UM_MAP_WRITE));
+    cr_assert(um_map_advise(m, page, page, UM_MAP_RANDOM));
+    base(m)[5] = 99;
+    cr_assert(um_map_resize(m, 100 * page), "%s", strerror(errno));
+    cr_expect_eq(um_map_bytes(m), 100 * page);
+    cr_expect_eq(base(m)[5], 99);
+    cr_expect_eq(base(m)[all - 1], (char)((all - 1) * 7));
+    base(m)[100 * page - 1] = 1;
+    um_map_close(m);
+    cr_expect_eq(atomic_load(&um_module_counts[UM_MODULE_map].bytes), 0);
 }
 
 /* --- truncation --- */
@@ -275,14 +293,15 @@ Test(map, sealed_memory_cannot_be_cut) {
 }
 
 Test(map, views_share_a_range) {
-    um_map *m = needed(um_map_shared(100000, 0)), *view, *copy;
-    memset(base(m) + 8192, 3, 100);
-    view = needed(um_map_view(m, 8192, 100, UM_MAP_WRITE));
-    copy = needed(um_map_view(m, 8192, 100, UM_MAP_COPY));
+    um_map *m = needed(um_map_shared(200000, 0)), *view, *copy;
+    size_t at = 2 * um_os_page_bytes;
+    memset(base(m) + at, 3, 100);
+    view = needed(um_map_view(m, at, 100, UM_MAP_WRITE));
+    copy = needed(um_map_view(m, at, 100, UM_MAP_COPY));
     base(copy)[1] = 9;
     base(view)[0] = 4;
-    cr_expect_eq(base(m)[8192], 4);
-    cr_expect_eq(base(m)[8193], 3);
+    cr_expect_eq(base(m)[at], 4);
+    cr_expect_eq(base(m)[at + 1], 3);
     um_map_close(m);
     cr_expect_eq(base(view)[1], 3);
     cr_assert(um_map_resize(view, 50));
