@@ -31,8 +31,8 @@ UM_BEGIN
 /* A stack and what is known of it. */
 typedef struct um_stack um_stack;
 
-/* A stack of at least `bytes`, rounded up to one of two sizes a doubling, 16, 24, 32, 48, 64 KiB and so on, and
-   to whole pages. Its contents are what the last user left, or zero. NULL: `bytes` is 0 or above
+/* A stack of at least `bytes`, rounded up to one of two sizes a doubling, 16, 24, 32, 48, 64 KiB and so on,
+   and to whole pages. Its contents are what the last user left, or zero. NULL: `bytes` is 0 or above
    UM_STACK_BYTES_MAX (errno EINVAL), or out of memory (ENOMEM). */
 UM_API um_stack *um_stack_take(size_t bytes) UM_NOTHROW;
 
