@@ -244,6 +244,7 @@ void um_hard_flush(void) {
     for (unsigned i = 0; i < UM_HARD_SHARDS; i++) {
         um_lock_take(&shards[i].lock);
         f = um_hard_slab_flush_locked(&shards[i]);
+        um_hard_slab_close_locked(&shards[i]);
         um_lock_drop(&shards[i].lock);
         um_hard_say(&f);
     }

@@ -144,6 +144,8 @@ UM_HIDDEN size_t um_hard_slab_usable(const um_span *s, const void *p, const char
 UM_HIDDEN bool um_hard_slab_resize(um_span *s, void *p, size_t bytes);
 UM_HIDDEN um_hard_finding um_hard_slab_check_locked(um_hard_shard *shard);
 UM_HIDDEN um_hard_finding um_hard_slab_flush_locked(um_hard_shard *shard);
+/* Gives back the slabs of which no block is in use or rests, the last ones of their classes too. */
+UM_HIDDEN void um_hard_slab_close_locked(um_hard_shard *shard);
 /* From the block *at on, which moves on; fewer than `most`: that was all of the slab. Under its shard's lock.
  */
 UM_HIDDEN unsigned um_hard_slab_live_locked(const um_hard_slab *b, size_t *at, um_hard_block *out,

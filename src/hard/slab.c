@@ -4,7 +4,7 @@
    checked, it is cleared, and it rests: among others in random order, then in a queue. Before it is handed
    out again, it must still read as zero. In the full level a slab's last page has no access. Blocks of no
    bytes have slabs without any access. Bounds: the resting blocks of a shard; a slab of which no block is in
-   use goes back, unless it is the last of its class. */
+   use goes back, unless it is the last of its class; that one when memory runs out. */
 #include "hard/internal.h"
 #include "os/os.h"
 #include "space/place.h"
@@ -277,6 +277,20 @@ um_hard_finding um_hard_slab_flush_locked(um_hard_shard *shard) {
         f = g.kind ? g : f;
     }
     return f;
+}
+
+static void close_empty(um_hard_shard *shard, const um_hard_class *k) {
+    um_hard_slab *b = k->avail, *last = b ? b->prev : NULL, *next;
+    for (; b; b = next) {
+        next = b == last ? NULL : b->next;
+        if (!b->used)
+            close_slab(shard, b);
+    }
+}
+
+void um_hard_slab_close_locked(um_hard_shard *shard) {
+    for (unsigned c = 0; c < UM_CLASSES; c++)
+        close_empty(shard, &shard->classes[c]);
 }
 
 /* Number of the live block that starts at p; *f tells if there is none. The caller holds the shard's lock. */

@@ -41,7 +41,7 @@ void um_hard_trace_say(const um_hard_trace *t, const char *what) {
     um_text text;
     if (!t->depth)
         return;
-    um_text_init(&text, um_os_to_stderr, NULL);
+    um_text_init(&text, um_os_last_words, NULL);
     um_text_str(&text, "umalloc:   ");
     um_text_str(&text, what);
     um_text_str(&text, " by thread ");

@@ -198,6 +198,26 @@ Test(hard_slab, empty_slabs_go_back_but_one) {
     um_space_check();
 }
 
+Test(hard_slab, the_last_slabs_go_back_when_memory_runs_out, .init = start_full) {
+    enum { N = 40 };
+    static char *p[N];
+    um_hard_slab *first;
+    for (size_t i = 0; i < N; i++)
+        memset(p[i] = give(100 + i * 500), 'x', 100);
+    first = slab_of(p[0]);
+    for (size_t i = 1; i < N; i++)
+        take_back(p[i]);
+    um_hard_flush();
+    cr_expect_eq(first->span, um_span_of(p[0]));
+    cr_expect_eq(first->used, 1);
+    for (const um_hard_slab *b = first->shard->slabs; b; b = b->next_in_shard)
+        cr_expect(!b->span || b->used, "%u-byte blocks", b->block_bytes);
+    um_space_check();
+    for (size_t i = 1; i < N; i++)
+        cr_expect(um_hard_is_zero(give(100 + i * 500), 100));
+    take_back(p[0]);
+}
+
 static void check_all(void *unused) {
     (void)unused;
     um_hard_check();
