@@ -495,6 +495,8 @@ static UM_NOINLINE bool take_entry(const char *entry, uint32_t *seen, um_text *c
     if (*seen >> i & 1)
         return true; /* the first of duplicates counts, as for getenv */
     *seen |= 1u << i;
+    if (!entry[n + 1])
+        return true; /* as if it were not set */
     if (!parse_value(&rows[i], entry + n + 1)) {
         complain_value(complaints, &rows[i], entry + n + 1);
         refused |= 1u << i;

@@ -59,7 +59,7 @@ static const char *base_name(const char *path) {
 }
 
 static bool is_listed(const char *list, const char *name) {
-    while (list) {
+    while (list && *name) {
         const char *rest = after_prefix(list, name);
         if (rest && (*rest == 0 || *rest == ','))
             return true;
