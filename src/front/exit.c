@@ -23,8 +23,14 @@ static uint32_t report_pid;        /* whose report it is; const after start, but
 static bool child;                 /* written in the child of fork, single-threaded */
 static um_snapshot snapshot, before_fork;
 
-static void to_fd(void *ctx, const char *bytes, size_t n) {
-    (void)um_os_write(*(int *)ctx, bytes, n); /* nowhere to report to */
+typedef struct target {
+    int fd, err; /* err: of the first write that failed; what would follow is left out */
+} target;
+
+static void to_target(void *ctx, const char *bytes, size_t n) {
+    target *to = ctx;
+    if (!to->err)
+        to->err = um_os_write(to->fd, bytes, n);
 }
 
 /* The pattern with %p, %n and %% replaced, and a zero after it. False if it is too long. */
@@ -59,27 +65,32 @@ int um_front_stderr(void) {
     return um_os_file_id(2, id) == 0 && id[0] == report_file[0] && id[1] == report_file[1] ? 2 : -1;
 }
 
-/* A file that cannot be written does not lose the report: stderr gets it, after the reason. */
-static int report_target(void) {
+static void complain(int err) {
+    target to = {um_front_stderr(), 0};
     um_text t;
-    int fd = -ENAMETOOLONG, fallback;
+    if (to.fd < 0)
+        return;
+    um_text_init(&t, to_target, &to);
+    um_text_str(&t, "umalloc: cannot write the report to UMALLOC_STATS_FILE=");
+    um_text_quoted(&t, um_option.stats_file, SHOWN_COLUMNS);
+    um_text_str(&t, " (error ");
+    um_text_u64(&t, (uint64_t)err);
+    um_text_str(&t, ")\n");
+    um_text_flush(&t);
+}
+
+/* A file that cannot be made does not lose the report: stderr gets it, after the reason. */
+static int report_fd_now(void) {
+    um_text path;
+    int fd = -ENAMETOOLONG;
     if (!um_option.stats_file[0])
         return um_front_stderr();
-    if (expand(um_option.stats_file, &t))
-        fd = um_os_create(t.buf);
+    if (expand(um_option.stats_file, &path))
+        fd = um_os_create(path.buf);
     if (fd >= 0)
         return fd;
-    fallback = um_front_stderr();
-    if (fallback >= 0) {
-        um_text_init(&t, to_fd, &fallback);
-        um_text_str(&t, "umalloc: cannot write the report to UMALLOC_STATS_FILE=");
-        um_text_quoted(&t, um_option.stats_file, SHOWN_COLUMNS);
-        um_text_str(&t, " (error ");
-        um_text_u64(&t, (uint64_t)-fd);
-        um_text_str(&t, ")\n");
-        um_text_flush(&t);
-    }
-    return fallback;
+    complain(-fd);
+    return um_front_stderr();
 }
 
 /* The counters of a child start at the fork. */
@@ -109,8 +120,8 @@ static void subtract(um_snapshot *s, const um_snapshot *b) {
 }
 
 void um_front_report(void) {
+    target to = {-1, 0};
     um_text t;
-    int fd;
     if (um_option.stats == UM_STATS_OFF || (child && !um_option.stats_fork))
         return;
     /* A child of vfork shares our memory, one of a bare clone ran no fork handler: neither is us. */
@@ -118,19 +129,21 @@ void um_front_report(void) {
         return;
     if (atomic_exchange_explicit(&reported, 1, memory_order_relaxed))
         return;
-    fd = report_target();
-    if (fd < 0)
+    to.fd = report_fd_now();
+    if (to.fd < 0)
         return;
     um_gather(&snapshot);
     um_gather_placement(&snapshot);
     if (child)
         subtract(&snapshot, &before_fork);
-    um_text_init(&t, to_fd, &fd);
+    um_text_init(&t, to_target, &to);
     if (um_option.stats == UM_STATS_JSON)
         um_report_json(&t, &snapshot);
     else
         um_report_text(&t, &snapshot);
     um_text_flush(&t);
+    if (to.err && um_option.stats_file[0])
+        complain(to.err);
 }
 
 static __attribute__((destructor(101))) void um_finish(void) {

@@ -13,7 +13,7 @@ void um_fatal(const char *kind, const void *address, size_t block_bytes, const c
     if (dying)
         um_os_kill();
     dying = true;
-    um_text_init(&t, um_os_to_stderr, NULL);
+    um_text_init(&t, um_os_last_words, NULL);
     um_text_str(&t, "umalloc: ");
     um_text_str(&t, kind);
     um_text_str(&t, ": ");

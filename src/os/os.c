@@ -294,7 +294,7 @@ int um_os_catch_faults(void (*handler)(const um_os_fault *fault)) {
     return sigaction(SIGSEGV, &ours, NULL) == 0 ? 0 : errno;
 }
 
-int um_os_write(int fd, const char *bytes, size_t n) {
+static int write_all(int fd, const char *bytes, size_t n) {
     while (n) {
         long ret = kernel(SYS_write, fd, (long)bytes, (long)n, 0, 0, 0);
         if (ret == -EINTR)
@@ -307,9 +307,38 @@ int um_os_write(int fd, const char *bytes, size_t n) {
     return 0;
 }
 
+#define SIGNAL_BIT(signal) (UINT64_C(1) << ((signal)-1))
+
+static uint64_t mask_signals(int how, uint64_t set) {
+    uint64_t before = 0;
+    (void)kernel(SYS_rt_sigprocmask, how, (long)&set, (long)&before, sizeof set, 0, 0);
+    return before;
+}
+
+/* The signal goes to the thread that writes. There it is held back, and taken if it was not pending before.
+ */
+int um_os_write(int fd, const char *bytes, size_t n) {
+    uint64_t pending = 0, ours = SIGNAL_BIT(SIGPIPE) | SIGNAL_BIT(SIGXFSZ);
+    uint64_t mask = mask_signals(SIG_BLOCK, ours);
+    struct timespec at_once = {0, 0};
+    int err;
+    (void)kernel(SYS_rt_sigpending, (long)&pending, sizeof pending, 0, 0, 0, 0);
+    err = write_all(fd, bytes, n);
+    ours = (err == EPIPE ? SIGNAL_BIT(SIGPIPE) : err == EFBIG ? SIGNAL_BIT(SIGXFSZ) : 0) & ~pending;
+    if (ours)
+        (void)kernel(SYS_rt_sigtimedwait, (long)&ours, 0, (long)&at_once, sizeof ours, 0, 0);
+    (void)mask_signals(SIG_SETMASK, mask);
+    return err;
+}
+
 void um_os_to_stderr(void *ctx, const char *bytes, size_t n) {
     (void)ctx;
     (void)um_os_write(2, bytes, n);
+}
+
+void um_os_last_words(void *ctx, const char *bytes, size_t n) {
+    (void)ctx;
+    (void)write_all(2, bytes, n);
 }
 
 int um_os_create(const char *path) {

@@ -80,8 +80,10 @@ typedef struct um_os_fault {
 /* Calls `handler` at each SIGSEGV; where it returns, what the signal did before happens. */
 UM_HIDDEN int um_os_catch_faults(void (*handler)(const um_os_fault *fault));
 
-/* Writes all bytes, retrying EINTR. */
+/* Writes all bytes, retrying EINTR. No signal comes of it: EPIPE and EFBIG are results like others. */
 UM_HIDDEN int um_os_write(int fd, const char *bytes, size_t n);
+/* To stderr, with no other system call: a filter may allow no more to a program that is about to die. */
+UM_HIDDEN void um_os_last_words(void *ctx, const char *bytes, size_t n);
 /* To stderr: what texts (um_text_sink) flow into. There is nowhere to report an error to. */
 UM_HIDDEN void um_os_to_stderr(void *ctx, const char *bytes, size_t n);
 /* fd >= 0, or a negated errno value. Truncates or creates (0644), close-on-exec, never follows into a tty. */

@@ -8,6 +8,7 @@ come about, only that they agree with each other and with the deeds.
 import json
 import os
 import re
+import resource
 import subprocess
 import sys
 import tempfile
@@ -47,12 +48,12 @@ class Bench:
         env.update({"UMALLOC_" + name: value for name, value in options.items()})
         return env
 
-    def run(self, *deeds, status=0, closed_stderr=False, **options):
+    def run(self, *deeds, status=0, before=None, stderr=subprocess.PIPE, **options):
         process = subprocess.Popen([self.program, *deeds], env=self.environment(options), stdout=subprocess.PIPE,
-                                   stderr=subprocess.PIPE, preexec_fn=close_stderr if closed_stderr else None)
+                                   stderr=stderr, preexec_fn=before)
         out, err = process.communicate(timeout=120)
         expect(process.returncode == status, f"status {process.returncode}, expected {status}; stderr {err!r}")
-        return process.pid, out.decode(), err.decode()
+        return process.pid, out.decode(), (err or b"").decode()
 
     def path(self, name):
         return os.path.join(self.folder, name)
@@ -192,7 +193,7 @@ def case_never_into_a_file_of_the_program(b):
             if deed == "take_stderr":
                 is_text_report(err, pid)
     data = b.path("closed")
-    _, _, err = b.run("take_stderr", data, "return", closed_stderr=True, STATS="text")
+    _, _, err = b.run("take_stderr", data, "return", before=close_stderr, STATS="text")
     with open(data, encoding="utf-8") as file:
         expect(file.read() == "data\n", "born without stderr: the report is in the program's file")
     expect(err == "", err)
@@ -220,6 +221,26 @@ def case_stats_file_that_cannot_be_made(b):
     long = b.path("long" * 225)
     _, out, err = b.run("hello", "return", STATS="text", STATS_FILE=long + "/" + "%n" * 50)
     expect(re.match(r"umalloc: [^\n]*longlong[^\n]*\n", err), f"a complaint: {err!r}")
+
+
+def no_file_may_grow():
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+
+
+def case_no_signal_comes_of_writing(b):
+    """Python gives SIGPIPE and SIGXFSZ their defaults back for its children, which is to end them."""
+    for how in ["return", "_exit"]:
+        for bad in [{}, {"DECAY_MS": "abc"}]:
+            reader, writer = os.pipe()
+            os.close(reader)
+            _, out, _ = b.run("hello", "work", how, stderr=writer, STATS="text", **bad)
+            os.close(writer)
+            expect(out == "hello\n", out)
+        _, out, err = b.run("hello", "work", how, before=no_file_may_grow, STATS="json", STATS_FILE=b.path("full"))
+        expect(out == "hello\n" and os.path.getsize(b.path("full")) == 0, out)
+        expect(re.fullmatch(r"umalloc: cannot write the report to UMALLOC_STATS_FILE=[^\n]*full. \(error 27\)\n", err), err)
+        with open(b.path("limited"), "wb") as file:
+            b.run("work", how, before=no_file_may_grow, stderr=file, STATS="text", STAT="text")
 
 
 def case_children_are_silent(b):
