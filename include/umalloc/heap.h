@@ -11,9 +11,11 @@
        um_heap_destroy(h);
 
    A block belongs to its heap: free() of it ends the process with a message, and so does um_heap_free with
-   another heap. Memory comes from the allocator's spans, follows its limits and is in its report; what a heap
-   has free in whole slabs goes back, but for one. After um_heap_reset it keeps the slabs that were used since
-   the reset before, for what comes next.
+   another heap. A block that is given back twice, and an address inside of a block, are found as malloc finds
+   them: at once, or when the memory is used next, or not at all; UMALLOC_HARDEN does not watch heaps. Memory
+   comes from the allocator's spans, follows its limits and is in its report; what a heap has free in whole
+   slabs goes back, but for one. After um_heap_reset it keeps the slabs that were used since the reset before,
+   for what comes next.
 
    Threads: a heap of UM_HEAP_ONE_THREAD takes no lock; its functions may be called by one thread at a time,
    in turn if the program orders them, but um_heap_free_any, which any thread may call at any time. A heap of
@@ -23,7 +25,10 @@
    Costs: 28 instructions for a block to 1 KiB and its free in a heap of one thread. In a shared one 58, of
    which two take and drop the lock: threads that use it at the same time wait for each other. A reset takes
    about 50 instructions for each size class in use, however many blocks there are. A heap takes 4 KiB, and 64
-   KiB of addresses for each size class in use, of which little is memory at first. */
+   KiB of addresses for each size class in use, of which little is memory at first. Up to four heaps that were
+   destroyed are kept for the next ones of their kind and place, each with at most 512 KiB (less, or none, as
+   UMALLOC_THREAD_CACHE says): so a heap for each request costs, beside its blocks, some hundred instructions
+   and as many for each size class in use. um_trim gives those heaps back. */
 #ifndef UMALLOC_HEAP_H
 #define UMALLOC_HEAP_H
 
@@ -43,12 +48,13 @@ typedef enum um_heap_kind {
 /* A new heap whose memory comes from `place`: 0, UM_LOCAL, UM_SPREAD (slab by slab in turn) or UM_NODE(id).
    NULL: ENOMEM; EINVAL, other flags, or no such node. */
 UM_API um_heap *um_heap_create(um_heap_kind kind, um_flags place) UM_NOTHROW;
-/* Ends a heap: all its memory is free, every block of it is gone. Nobody may be in a call with it. NULL is
-   nothing to do. */
+/* Ends a heap: every block of it is gone. Nobody may be in a call with it, now or later; one that has ended
+   ends the process where that is seen. NULL is nothing to do. */
 UM_API void um_heap_destroy(um_heap *h) UM_NOTHROW;
-/* Frees all blocks at once; the heap stays, and so does memory that it needed since the last reset: a slab
-   for each size class, and others up to UMALLOC_THREAD_CACHE (um_heap_trim gives those back). Nobody else may
-   be in a call with it, even a shared one. */
+/* Frees all blocks at once; the heap stays, and so does memory that it needed of late: a slab for each size
+   class that was used in one of the last 64 rounds from reset to reset, and others that the last round
+   needed, up to UMALLOC_THREAD_CACHE (um_heap_trim gives all those back). Nobody else may be in a call with
+   it, even a shared one. */
 UM_API void um_heap_reset(um_heap *h) UM_NOTHROW;
 
 /* A block of the heap, at a multiple of 16; bytes 0 gives a block that must not be accessed. NULL: ENOMEM. */

@@ -87,8 +87,9 @@ UM_API int um_size_class(size_t bytes) UM_NOTHROW;
 /* Bytes of a block of the class; 0: there is no such class. */
 UM_API size_t um_size_class_bytes(int size_class) UM_NOTHROW;
 
-/* Gives freed memory back to the system, but for so many bytes: first what the calling thread keeps, then
-   what ended threads left, then what all keep for reuse. Whether any went. */
+/* Gives freed memory back to the system, but for so many bytes: first the heaps that were destroyed and are
+   kept for new ones, then what the calling thread keeps, what ended threads left, and what all keep for
+   reuse. Whether any went. */
 UM_API bool um_trim(size_t keep_bytes) UM_NOTHROW;
 /* Hands what the calling thread keeps for itself to all: its cached blocks, empty slabs and spans, and the
    blocks of other threads that it has freed and not handed over yet. Its next calls are slower for it. */

@@ -245,9 +245,13 @@ static void *alloc(um_heap *h, size_t bytes, size_t align, bool *zeroed) {
 static UM_NOINLINE void *alloc_slow(um_heap *h, size_t bytes, size_t align, bool zero) {
     bool zeroed;
     void *p;
-    um_heap_enter(h);
-    p = alloc(h, bytes, align, &zeroed);
-    um_heap_leave(h);
+    if (um_unlikely(h->parked))
+        um_fatal("allocation in a heap", h, bytes, "the heap has ended");
+    do {
+        um_heap_enter(h);
+        p = alloc(h, bytes, align, &zeroed);
+        um_heap_leave(h);
+    } while (um_unlikely(!p) && um_heap_drop_parked());
     if (um_unlikely(!p))
         errno = ENOMEM;
     else if (zero && !zeroed)

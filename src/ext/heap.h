@@ -13,15 +13,18 @@
 /* Added to a heap's address in the records of its spans. */
 #define UM_TAG_SHARED 1u
 #define UM_TAG_LARGE  2u
+#define UM_TAG_PARKED 4u
 
 typedef struct um_heap_bin {
     um_span *current; /* NULL: none */
     um_span *avail, *full;
+    unsigned unused; /* resets in a row that found nothing cut of the current one */
 } um_heap_bin;
 
 struct um_heap {
     um_home *small[UM_SMALL_BINS]; /* what serves each 16 bytes of request */
-    /* const: requests of fewer bytes and one look there, without the lock or with it. One of them is 0. */
+    /* Requests of fewer bytes and one look there, without the lock or with it: of a heap of the other kind 0,
+       and of a parked one both. */
     size_t open_bytes, locked_bytes;
     um_heap_bin bins[UM_CLASSES];
     uint64_t used[UM_CLASSES / 64]; /* a bit for each class that may have slabs */
@@ -30,13 +33,17 @@ struct um_heap {
     size_t spare_count;
     size_t idle; /* the fewest spares since the last reset */
     um_flags place;
+    unsigned home; /* const: the place that this was at the heap's creation */
     bool shared;
+    bool parked;  /* ended, and kept for the next one; heaps_lock */
     um_lock lock; /* of a shared heap */
     /* Blocks that anybody gave back, by next. Y1: a push publishes the link; Y2 takes all. */
     _Atomic(um_block *) later;
-    um_heap *next, *prev; /* all shared heaps; heaps_lock */
+    um_heap *next, *prev; /* all shared heaps, or by next alone the parked ones; heaps_lock */
 };
 
+/* Ends the heaps that are kept for new ones. Whether there were any. */
+UM_HIDDEN bool um_heap_drop_parked(void);
 /* Takes the blocks that others gave back (um_heap_free_any). */
 UM_HIDDEN void um_heap_take_later(um_heap *h);
 

@@ -12,6 +12,7 @@
    Huge pages of a block's own are whole ones that start with it; the kernel is told of them. The advice stays
    when the block is freed: nobody knows then that it was given. */
 #include "umalloc/umalloc.h"
+#include "ext/heap.h"
 #include "ext/place.h"
 #include "front/aside.h"
 #include "front/front.h"
@@ -281,7 +282,8 @@ size_t um_size_class_bytes(int size_class) {
 /* --- threads --- */
 
 bool um_trim(size_t keep_bytes) {
-    return um_front_trim(keep_bytes) != 0;
+    bool ended = um_heap_drop_parked();
+    return um_front_trim(keep_bytes) != 0 || ended;
 }
 
 /* Where the hardened allocator was started since, this is when the thread turns to it. */
