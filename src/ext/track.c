@@ -385,23 +385,51 @@ static bool same_stack(const um_track_block *a, const um_track_block *b) {
     return a->depth == b->depth && memcmp(a->stack, b->stack, a->depth * sizeof *a->stack) == 0;
 }
 
+/* Odd multipliers spread each word over the result (Knuth, The Art of Computer Programming 3, 6.4). */
+static size_t hash_of(const um_track_block *b) {
+    uint64_t h = b->depth;
+    for (uint32_t i = 0; i < b->depth; i++)
+        h = (h ^ h >> 32 ^ (uintptr_t)b->stack[i]) * 0x9e3779b97f4a7c15u;
+    return h >> 32;
+}
+
 /* Puts the blocks of one stack into its first block: time_ms becomes their number, bytes their sum. Returns
-   how many stacks there are, which come first. */
-static size_t group(um_track_block *b, size_t n) {
+   how many stacks there are, which come first. They are found by `heads`, all 0 and a power of two, of
+   indices from 1; serial becomes the link. */
+static size_t group(um_track_block *b, size_t n, uint32_t *heads, size_t head_count) {
     size_t stacks = 0;
     for (size_t i = 0; i < n; i++) {
-        size_t k = 0;
-        while (k < stacks && !same_stack(&b[k], &b[i]))
-            k++;
-        if (k == stacks) {
-            b[stacks] = b[i];
-            b[stacks++].time_ms = 1;
-        } else {
-            b[k].bytes += b[i].bytes;
-            b[k].time_ms++;
+        uint32_t *head = &heads[hash_of(&b[i]) & (head_count - 1)];
+        size_t k = *head;
+        while (k && !same_stack(&b[k - 1], &b[i]))
+            k = b[k - 1].serial;
+        if (k) {
+            b[k - 1].bytes += b[i].bytes;
+            b[k - 1].time_ms++;
+            continue;
         }
+        b[stacks] = b[i];
+        b[stacks].time_ms = 1;
+        b[stacks].serial = *head;
+        *head = (uint32_t)++stacks;
     }
     return stacks;
+}
+
+/* -1: no memory. */
+static int64_t group_all(um_track_block *b, size_t n) {
+    size_t head_count = (size_t)1 << (n > 1 ? um_log2_floor(n - 1) + 1 : 0),
+           bytes = head_count * sizeof(uint32_t);
+    bool zeroed;
+    uint32_t *heads = um_room_take(UM_MODULE_track, um_room_here(), bytes, 1, &zeroed);
+    size_t stacks;
+    if (!heads)
+        return -1;
+    if (!zeroed)
+        memset(heads, 0, bytes);
+    stacks = group(b, n, heads, head_count);
+    um_room_give(heads, bytes);
+    return (int64_t)stacks;
 }
 
 static void say_frame(um_text *t, void *pc) {
@@ -437,39 +465,47 @@ static void to_fd(void *ctx, const char *bytes, size_t n) {
     (void)um_os_write(*(int *)ctx, bytes, n); /* nowhere to report to */
 }
 
+/* The most bytes first. */
+static void say_stacks(um_text *t, um_track_block *b, size_t stacks) {
+    for (size_t shown = 0; shown < stacks && shown < SHOWN_STACKS; shown++) {
+        size_t most = shown;
+        um_track_block first;
+        for (size_t i = shown; i < stacks; i++)
+            if (b[i].bytes > b[most].bytes)
+                most = i;
+        first = b[most];
+        b[most] = b[shown];
+        b[shown] = first;
+        say_stack(t, &first);
+    }
+    if (stacks > SHOWN_STACKS) {
+        um_text_str(t, "  and from ");
+        um_text_u64(t, stacks - SHOWN_STACKS);
+        um_text_str(t, " more stacks\n");
+    }
+}
+
 int64_t um_track_report(int fd, const um_track_mark *after, const um_track_mark *until) {
     um_text t;
-    int64_t n;
+    int64_t n, stacks;
     uint64_t bytes = 0;
     um_track_block *copy = copy_blocks(after, until, &n);
-    size_t stacks;
     if (n < 0)
         return -1;
     for (int64_t i = 0; i < n; i++)
         bytes += copy[i].bytes;
+    stacks = group_all(copy, (size_t)n);
+    if (stacks < 0) {
+        give_copy(copy, n);
+        return -1;
+    }
     um_text_init(&t, to_fd, &fd);
     um_text_str(&t, "umalloc: ");
     um_text_u64(&t, bytes);
     um_text_str(&t, " bytes in ");
     um_text_u64(&t, (uint64_t)n);
     um_text_str(&t, " tracked blocks are live\n");
-    stacks = group(copy, (size_t)n);
-    for (size_t shown = 0; shown < stacks && shown < SHOWN_STACKS; shown++) {
-        size_t most = shown;
-        um_track_block b;
-        for (size_t i = shown; i < stacks; i++)
-            if (copy[i].bytes > copy[most].bytes)
-                most = i;
-        b = copy[most];
-        copy[most] = copy[shown];
-        copy[shown] = b;
-        say_stack(&t, &b);
-    }
-    if (stacks > SHOWN_STACKS) {
-        um_text_str(&t, "  and from ");
-        um_text_u64(&t, stacks - SHOWN_STACKS);
-        um_text_str(&t, " more stacks\n");
-    }
+    say_stacks(&t, copy, (size_t)stacks);
     um_text_flush(&t);
     give_copy(copy, n);
     return n;
