@@ -59,12 +59,13 @@ typedef struct um_numa_policy um_numa_policy;
        prefer:NODES              these nodes, the nearest first; others when they are full
        interleave[:NODES]        page by page
        weighted                  page by page in the kernel's proportion (Linux 6.9)
-       weighted:NODE=W,...       one node for each block, in proportion of these weights (1 to 255)
-       round-robin[:NODES]       one node for each block, each once in a round
+       weighted:NODE=W,...       one node for each block, the bytes in proportion of these weights (1 to 255)
+       round-robin[:NODES]       one node for each block, as many bytes of each
 
-   NODES is as 0,2-3. Where none are named, those with processors are meant. The last two count blocks, not
-   bytes, unlike UMALLOC_NUMA. NULL with errno EINVAL: not of this form, or a node that has no memory for this
-   process; ENOMEM. Many threads may use one policy at once. */
+   NODES is as 0,2-3. Where none are named, those with processors are meant. The last two count what the
+   policy gave, whether it was freed since or not, where UMALLOC_NUMA counts what is in use. NULL with errno
+   EINVAL: not of this form, or a node that has no memory for this process; ENOMEM. Many threads may use one
+   policy at once. */
 UM_API um_numa_policy *um_numa_policy_new(const char *text) UM_NOTHROW;
 
 /* The policy must not be any thread's default any more; blocks that it placed stay. NULL is ignored. */

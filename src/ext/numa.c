@@ -27,6 +27,8 @@ struct um_numa_policy {
     _Atomic(uint32_t) turn;      /* relaxed: any two threads may have turns in any order */
     um_placing_round round;      /* turns until it begins anew; 0: no turns */
     uint8_t weight[UM_NODE_IDS]; /* turns of each node in a round */
+    /* Slots that it gave on each. Relaxed: a hint, two threads may find the same node to be behind. */
+    _Atomic(uint64_t) given[UM_NODE_IDS];
 };
 
 static const um_local_hooks hooks = {0};
@@ -256,12 +258,32 @@ static unsigned nearest(const um_node_set *nodes, unsigned k) {
     return UM_NODE_IDS;
 }
 
+/* On node a there is less for its weight than on b. */
+static bool is_behind(um_numa_policy *p, unsigned a, unsigned b) {
+    uint64_t on_a = atomic_load_explicit(&p->given[a], memory_order_relaxed);
+    uint64_t on_b = atomic_load_explicit(&p->given[b], memory_order_relaxed);
+    return on_a * p->weight[b] < on_b * p->weight[a];
+}
+
+/* The node that is most behind its share of the bytes; between equals the turn decides. */
 static unsigned whose_turn(um_numa_policy *p) {
     uint32_t turn = um_placing_turn(&p->round, atomic_fetch_add_explicit(&p->turn, 1, memory_order_relaxed));
     unsigned id = um_node_set_first(&p->nodes);
     for (; turn >= p->weight[id]; id = um_node_set_next(&p->nodes, id + 1))
         turn -= p->weight[id];
+    for (um_node_set_each(n, &p->nodes))
+        if (is_behind(p, n, id))
+            id = n;
     return id;
+}
+
+static char *take_in_turn(um_numa_policy *p, size_t align, size_t bytes) {
+    unsigned node = whose_turn(p);
+    char *block = take_on(node, align, bytes);
+    if (block)
+        atomic_fetch_add_explicit(&p->given[node], um_room_bytes(block) >> UM_SLOT_SHIFT,
+                                  memory_order_relaxed);
+    return block;
 }
 
 static char *take(um_numa_policy *p, size_t align, size_t bytes) {
@@ -284,7 +306,7 @@ static char *take(um_numa_policy *p, size_t align, size_t bytes) {
         return take_spread(p, UM_POLICY_INTERLEAVE, align, bytes);
     default:
         if (p->round.turns)
-            return take_on(whose_turn(p), align, bytes);
+            return take_in_turn(p, align, bytes);
         if (p->kind == UM_PLACING_WEIGHTED)
             return take_spread(p, UM_POLICY_WEIGHTED_INTERLEAVE, align, bytes);
         return take_on(node, align, bytes);

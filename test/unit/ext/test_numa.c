@@ -377,6 +377,29 @@ Test(ext_numa, turns_are_in_proportion, .init = two_places) {
     um_numa_policy_delete(policy);
 }
 
+/* Large and small blocks by turns: whose turn it is is not all. */
+Test(ext_numa, shares_are_of_bytes, .init = two_places) {
+    static const struct {
+        const char *text;
+        size_t weight_0, weight_3;
+    } rows[] = {{"round-robin", 1, 1}, {"weighted:0=1,3=3", 1, 3}};
+    for (size_t k = 0; k < 2; k++) {
+        um_numa_policy *policy = um_numa_policy_new(rows[k].text);
+        size_t on_0 = 0, on_3 = 0;
+        for (unsigned i = 0; i < 80; i++) {
+            void *p = um_numa_alloc(policy, i % 2 ? UM_SLOT_BYTES : 10 * UM_SLOT_BYTES);
+            cr_assert_not_null(p);
+            *(um_numa_intended(p) == 3 ? &on_3 : &on_0) += um_numa_bytes(p) / UM_SLOT_BYTES;
+            um_numa_free(p);
+        }
+        cr_expect_leq(on_0 * rows[k].weight_3, (on_3 + 10) * rows[k].weight_0, "%s: %zu and %zu",
+                      rows[k].text, on_0, on_3);
+        cr_expect_leq(on_3 * rows[k].weight_0, (on_0 + 10) * rows[k].weight_3, "%s: %zu and %zu",
+                      rows[k].text, on_0, on_3);
+        um_numa_policy_delete(policy);
+    }
+}
+
 static void *other_default(void *arg) {
     void *p = um_numa_alloc(NULL, 1);
     cr_expect_null(um_numa_used());
