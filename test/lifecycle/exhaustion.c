@@ -1,6 +1,7 @@
 /* Memory that runs out, in each way that it can: malloc answers NULL and ENOMEM, never aborts, loses nothing,
    and works again once memory was freed. Modes: space MIB    until NULL, three times over; MIB is where a
-   limit must have been met; the caller sets the limit (RLIMIT_AS, RLIMIT_DATA, UMALLOC_LIMIT); commit
+   limit must have been met; the caller sets the limit (RLIMIT_AS, RLIMIT_DATA, UMALLOC_LIMIT); kept       so
+   that threads keep what they freed, under UMALLOC_LIMIT; commit
    vm.overcommit_memory is 2: usual work, and one block that is more than the machine may commit; mappings no
    mapping can be made or split any more (max_map_count); locked       mlockall of all that is and will be:
    zeros are zeros, threads start. */
@@ -103,6 +104,38 @@ static void space(size_t most_mib) {
     pthread_join(t, NULL);
     dprintf(1, "%zu %zu %zu\n", reached[0] >> 20, reached[1] >> 20, reached[2] >> 20);
     CHECK(reached[2] >= reached[0] / 10 * 9, "%zu bytes at first, %zu later", reached[0], reached[2]);
+}
+
+/* One block as large as many were, when these are free. */
+static void take_whole(size_t bytes, const char *what) {
+    void *p = malloc(bytes);
+    CHECK(p, "%zu bytes that were free, %s", bytes, what);
+    free(p);
+}
+
+static void *keep_some(void *unused) {
+    void *p[4];
+    for (size_t i = 0; i < 4; i++)
+        CHECK(p[i] = malloc(200000), "malloc");
+    for (size_t i = 0; i < 4; i++)
+        free(p[i]);
+    return unused;
+}
+
+/* Threads keep what they freed: not while memory is short. */
+static void kept(void) {
+    size_t all;
+    pthread_t t;
+    keep_some(NULL);
+    while (push(200000))
+        continue;
+    all = held_bytes;
+    while (top)
+        pop();
+    take_whole(all, "kept by this thread");
+    CHECK(pthread_create(&t, NULL, keep_some, NULL) == 0, "pthread_create");
+    pthread_join(t, NULL);
+    take_whole(all, "kept by a thread that has ended");
 }
 
 static void commit(void) {
@@ -215,9 +248,11 @@ static void locked(void) {
 int main(int argc, char **argv) {
     check_library();
     check_watchdog(300);
-    CHECK(argc >= 2, "usage: exhaustion space MIB|commit|mappings|locked");
+    CHECK(argc >= 2, "usage: exhaustion space MIB|kept|commit|mappings|locked");
     if (strcmp(argv[1], "space") == 0)
         space(exercise_number(argc, argv, 2, 1024));
+    else if (strcmp(argv[1], "kept") == 0)
+        kept();
     else if (strcmp(argv[1], "commit") == 0)
         commit();
     else if (strcmp(argv[1], "mappings") == 0)

@@ -108,6 +108,11 @@ def case_own_limit(place):
     expect(first >= 40, "only %d of 64 MiB could be used" % first)
 
 
+def case_what_is_kept_serves_at_the_limit(place):
+    for harden in ["off", "on", "full"]:
+        place.succeed(["exhaustion", "kept"], env={"UMALLOC_LIMIT": "64M", "UMALLOC_HARDEN": harden})
+
+
 def case_own_limit_with_threads(place):
     place.succeed(["ordinary"], env={"UMALLOC_LIMIT": "256M"})
 

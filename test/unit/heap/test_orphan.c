@@ -203,3 +203,24 @@ Test(orphan, is_salvaged_from_a_thread_that_is_not_here) {
             push(i);
     cr_expect_neq(um_span_kind_of(s), UM_SPAN_SLAB);
 }
+
+/* The owner was about to take a block when the process forked. */
+Test(orphan, salvage_leaves_out_a_block_that_was_being_taken) {
+    um_span *s;
+    for (unsigned i = 0; i < BLOCKS; i++)
+        cr_assert_not_null(blocks[i] = give(BYTES));
+    s = slab();
+    take_back(blocks[5]);
+    take_back(blocks[6]);
+    cr_assert_eq((void *)s->list, blocks[6]);
+    s->list->self = 0;
+    um_theap_fork_gen++;
+    push(3);
+    cr_expect_eq(um_remote_count(s->remote), 2, "one that was free, and the one that came back");
+    for (unsigned i = 0; i < BLOCKS; i++)
+        if (i != 3 && i != 5 && i != 6)
+            push(i);
+    cr_expect_eq(um_span_kind_of(s), UM_SPAN_SLAB, "somebody has the block");
+    push(6);
+    cr_expect_neq(um_span_kind_of(s), UM_SPAN_SLAB);
+}

@@ -88,6 +88,13 @@ Test(stranded, an_owner_who_was_just_here_is_left_alone) {
     cr_expect_eq(um_remote_count(um_span_of(blocks[0])->remote), 64);
 }
 
+Test(stranded, pages_stay_where_others_would_not_be_looked_at) {
+    um_place.strict = true;
+    run_thread(free_and_purge, NULL);
+    cr_expect_eq(um_count.purges, 0);
+    cr_expect_not(is_purged(um_span_of(blocks[0])));
+}
+
 Test(stranded, a_current_slab_is_cut_anew) {
     um_span *s = um_span_of(blocks[0]);
     um_bin *bin = &owner->bins[um_class_of(BYTES)];

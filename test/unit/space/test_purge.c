@@ -68,6 +68,19 @@ Test(purge, growth_takes_from_the_budget) {
     cr_expect_gt(um_count.purges, 0);
 }
 
+Test(purge, beyond_a_soft_limit_the_budget_is_less) {
+    size_t all = SPANS * (SLOTS + 1) * UM_SLOT_BYTES;
+    take_all();
+    um_space_setting.soft_limit_bytes = all - 8 * UM_MIB;
+    um_space_setting.dirty_max = SIZE_MAX; /* would keep all */
+    give(spans[0]);
+    cr_expect_eq(stat_now().dirty, 0, "beyond it nothing stays");
+    for (int i = 1; i < 20; i++)
+        give(spans[i]);
+    cr_expect_leq(stat_now().active + stat_now().dirty, um_space_setting.soft_limit_bytes);
+    cr_expect_gt(stat_now().dirty, 8 * UM_MIB, "below it the usual budget holds");
+}
+
 Test(purge, oldest_go_first_down_to_the_maximum) {
     um_space_setting.dirty_max = 10 * UM_MIB;
     take_all();
