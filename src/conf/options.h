@@ -62,7 +62,7 @@ typedef enum um_harden_level { UM_HARDEN_OFF, UM_HARDEN_ON, UM_HARDEN_FULL } um_
       "means none.")                                                                                         \
     X(harden, HARDEN, CHOICE, UM_HARDEN_OFF, UM_HARDEN_CHOICES, 0, "", "evolving",                           \
       "Serve from a hardened allocator that finds misuse and limits its harm, and costs time and memory; "   \
-      "full checks most.")                                                                                   \
+      "full checks most. It is fixed at the start, but for um_track_start, which turns it on.")              \
     X(track, TRACK, BOOL, 0, 0, 1, "", "evolving",                                                           \
       "Track all blocks from the start, served by the hardened allocator, and report on stderr at exit "     \
       "what is "                                                                                             \
@@ -88,7 +88,8 @@ typedef enum um_harden_level { UM_HARDEN_OFF, UM_HARDEN_ON, UM_HARDEN_FULL } um_
       "page fault and no system call in malloc and free after its warm-up. With hugetlb it comes from the "  \
       "pool. On several nodes each has so much, once a thread runs there; where nodes take turns, its "      \
       "share. "                                                                                              \
-      "What the system cannot give is left out, which one line tells. The hardened allocator does not "      \
+      "What the system cannot give, or UMALLOC_LIMIT does not allow, is left out, which one line tells. "    \
+      "The hardened allocator does not "                                                                     \
       "promise it.")                                                                                         \
     X(prefault_thread, PREFAULT_THREAD, BYTES, 0, 0, 1ull << 40, "bytes", "evolving",                        \
       "So much more for each thread that is alive at the same time, put into place at its first call.")      \

@@ -96,10 +96,23 @@ static int put_into_place(unsigned node, const um_huge_run *r) {
     return err;
 }
 
+/* What is open beyond the limit could never be used. */
+static uint64_t room_below_limit(void) {
+    uint64_t limit = atomic_load_explicit(&um_space_setting.limit_bytes,
+                                          memory_order_relaxed); /* may change at any time */
+    uint64_t opened = 0;
+    for (unsigned i = 0; limit && i < um_place.count; i++) {
+        um_lock_take(&um_spaces[i].lock);
+        opened += um_spaces[i].opened_slots << UM_SLOT_SHIFT;
+        um_lock_drop(&um_spaces[i].lock);
+    }
+    return limit ? limit - um_min(limit, opened) : UINT64_MAX;
+}
+
 int um_pin(unsigned node, size_t bytes, size_t more) {
     um_space *sp = &um_spaces[node];
     um_huge_run run[UM_HUGE_RUNS];
-    uint64_t room = um_place_room();
+    uint64_t room = um_min(um_place_room(), room_below_limit());
     size_t want, n;
     int err = 0;
     um_lock_take(&sp->lock);

@@ -9,8 +9,8 @@ struct um_space;
 
 /* Opens memory of the node until there are `bytes`, `more` than there are if that is larger, from a pool if
    one is asked for, and puts all that is open into memory, locked if um_space_setting.lock. None of it is
-   given back from then on. No more than the kernel can give without killing. 0 or an errno value: what could
-   be had is used. */
+   given back from then on. No more than the kernel can give without killing, nor than
+   um_space_setting.limit_bytes lets be used. 0 or an errno value: what could be had is used. */
 UM_HIDDEN int um_pin(unsigned node, size_t bytes, size_t more);
 /* The first call for a node does that with um_space_setting.prefault_bytes. */
 UM_HIDDEN int um_pin_node(unsigned node);

@@ -185,3 +185,13 @@ Test(pin, locked_memory_is_pinned_as_it_is_opened) {
     cr_expect_eq(resident(um_span_start(s), 2000 * UM_SLOT_BYTES), 2000 * UM_SLOT_BYTES);
     um_space_check();
 }
+
+/* More could never be used; what there is counts. */
+Test(pin, no_more_than_the_limit) {
+    um_space_setting.limit_bytes = 16 * UM_MIB;
+    cr_expect_eq(um_pin(0, 0, 32 * UM_MIB), ENOMEM);
+    cr_expect_leq(um_spaces[0].opened_slots << UM_SLOT_SHIFT, 16 * UM_MIB);
+    cr_expect_gt(um_spaces[0].opened_slots << UM_SLOT_SHIFT, 8 * UM_MIB, "but so much");
+    um_space_setting.limit_bytes = 64 * UM_MIB;
+    cr_expect_eq(um_pin(0, 0, 32 * UM_MIB), 0);
+}
