@@ -47,6 +47,15 @@ UM_INLINE size_t um_max(size_t a, size_t b) {
     return a > b ? a : b;
 }
 
+/* Of whole words. */
+UM_INLINE bool um_is_zero(uintptr_t at, size_t bytes) {
+    const uint64_t *word = (const uint64_t *)at;
+    for (size_t i = 0; i < bytes / sizeof *word; i++)
+        if (word[i])
+            return false;
+    return true;
+}
+
 UM_INLINE void um_cpu_relax(void) {
 #if defined(__x86_64__)
     __builtin_ia32_pause();

@@ -199,14 +199,6 @@ static bool guard_chunk(chunk *c) {
     return !stuck;
 }
 
-static bool is_zero(uintptr_t at, size_t bytes) {
-    const uint64_t *word = (const uint64_t *)at;
-    for (size_t i = 0; i < bytes / sizeof *word; i++)
-        if (word[i])
-            return false;
-    return true;
-}
-
 /* --- lists --- */
 
 static void push(list *l, um_stack *s, um_stack_state state) {
@@ -537,8 +529,8 @@ um_stack_guard um_stack_guarding(const um_stack *s) {
 bool um_stack_check(const um_stack *s) {
     const chunk *c = checked(s, "um_stack_check")->in;
     uintptr_t below = (uintptr_t)s->base - um_os_page_bytes;
-    return c->guard == UM_STACK_GUARDED ||
-           (is_zero(below, um_os_page_bytes) && is_zero(below + stride_of(c->class_id), um_os_page_bytes));
+    return c->guard == UM_STACK_GUARDED || (um_is_zero(below, um_os_page_bytes) &&
+                                            um_is_zero(below + stride_of(c->class_id), um_os_page_bytes));
 }
 
 size_t um_stack_used(const um_stack *of) {
@@ -549,7 +541,7 @@ size_t um_stack_used(const um_stack *of) {
         size_t pages = um_min(sizeof in_core, (top - at) / um_os_page_bytes);
         bool known = um_os_in_core(at, pages, in_core) == 0; /* else all of it is looked at */
         for (size_t i = 0; i < pages; i++, at += um_os_page_bytes) {
-            if ((known && !(in_core[i] & 1)) || is_zero(at, um_os_page_bytes))
+            if ((known && !(in_core[i] & 1)) || um_is_zero(at, um_os_page_bytes))
                 continue;
             while (!*(const char *)at)
                 at++;

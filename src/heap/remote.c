@@ -13,6 +13,7 @@
 #include "heap/heap.h"
 #include "os/fatal.h"
 #include "slab/remote.h"
+#include "space/hugetlb.h"
 
 static void send(um_theap *h, um_out *o) {
     um_span *s = um_span_at(um_window_offset((void *)o->slot));
@@ -55,8 +56,11 @@ void um_remote_push(um_span *s, um_block *head, um_block *tail, unsigned count) 
     uint64_t w, next, first = um_remote_first(s, head);
     if (um_unlikely(!um_slab_is_block(s, head)))
         um_fatal("invalid free", head, s->block_bytes, "not the start of a block");
-    if (um_unlikely(h && h->fork_gen != um_theap_fork_gen))
+    if (um_unlikely(h && h->fork_gen != um_theap_fork_gen)) {
+        if (um_hugetlb_torn)
+            return;
         um_orphan_salvage(s);
+    }
     w = atomic_load_explicit(&s->remote, memory_order_relaxed); /* the swap decides */
     do {
         sum = um_remote_count(w) + count;

@@ -19,6 +19,7 @@
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -370,14 +371,29 @@ void um_os_close(int fd) {
     (void)kernel(SYS_close, fd, 0, 0, 0, 0, 0); /* nothing to be done about an error */
 }
 
-int um_os_pipe(int fds[2]) {
-    return error_of(kernel(SYS_pipe2, (long)fds, O_CLOEXEC, 0, 0, 0, 0));
+int um_os_socket_pair(int fds[2]) {
+    return error_of(kernel(SYS_socketpair, AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, (long)fds, 0, 0));
 }
 
-void um_os_wait_closed(int fd) {
-    char byte;
-    while (kernel(SYS_read, fd, (long)&byte, 1, 0, 0, 0) == -EINTR)
-        ;
+static int transfer(long call, int fd, uintptr_t at, size_t bytes, int flags) {
+    while (bytes) {
+        long ret = kernel(call, fd, (long)at, (long)bytes, flags, 0, 0);
+        if (ret == -EINTR)
+            continue;
+        if (ret <= 0)
+            return ret ? error_of(ret) : EPIPE;
+        at += (size_t)ret;
+        bytes -= (size_t)ret;
+    }
+    return 0;
+}
+
+int um_os_send(int fd, const void *from, size_t bytes) {
+    return transfer(SYS_sendto, fd, (uintptr_t)from, bytes, MSG_NOSIGNAL);
+}
+
+int um_os_receive(int fd, void *into, size_t bytes) {
+    return transfer(SYS_recvfrom, fd, (uintptr_t)into, bytes, 0);
 }
 
 int um_os_file_id(int fd, uint64_t id[2]) {

@@ -95,9 +95,11 @@ UM_HIDDEN long um_os_read(int fd, char *into, size_t n);
 /* Duplicate with close-on-exec and a high number; or a negated errno value. */
 UM_HIDDEN int um_os_dup_high(int fd);
 UM_HIDDEN void um_os_close(int fd);
-UM_HIDDEN int um_os_pipe(int fds[2]);
-/* Until nobody has the other end of a pipe open. */
-UM_HIDDEN void um_os_wait_closed(int fd);
+/* Two ends that are joined, close-on-exec. Sending and receiving is whole or an error, EPIPE where nobody has
+   the other end open any more; no signal. */
+UM_HIDDEN int um_os_socket_pair(int fds[2]);
+UM_HIDDEN int um_os_send(int fd, const void *from, size_t bytes);
+UM_HIDDEN int um_os_receive(int fd, void *into, size_t bytes);
 /* Names the file behind fd; 0 or an errno value. */
 UM_HIDDEN int um_os_file_id(int fd, uint64_t id[2]);
 /* Resident bytes of the process as the kernel counts them (/proc/self/statm), 0 if unreadable. */

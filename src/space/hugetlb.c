@@ -12,10 +12,13 @@
 
    fork shares the pages until one side writes. Then the parent gets a copy; if the pool is empty, the kernel
    takes the page from the child instead, and a later touch there is SIGBUS. So the child leaves the pool
-   before anything else: it copies its huge pages to ordinary ones at the same addresses, while the thread
-   that forked waits in the parent. Other threads of the parent run on. If they write while the pool is empty,
-   the child may find a page gone: it ends with a message then. Processes made by vfork, posix_spawn and
-   system share no pages and do not come here. */
+   before anything else: it copies its huge pages to ordinary ones at the same addresses, but what is zero,
+   while the thread that forked waits in the parent. Other threads of the parent run on. If they write while
+   the pool is empty, the child finds a page gone: it asks the thread that waits for what it holds now. All
+   that a child may rely on, what the forking thread owns and what it holds locks for, is as it was. What
+   other threads write meanwhile is not, the links of their free blocks for instance: so none of their blocks
+   is used again in such a child (um_hugetlb_torn). Processes made by vfork, posix_spawn and system share no
+   pages and do not come here. */
 #include "space/hugetlb.h"
 #include "base/text.h"
 #include "conf/counters.h"
@@ -25,6 +28,8 @@
 #include "space/internal.h"
 
 #include <errno.h>
+
+bool um_hugetlb_torn;
 
 static _Atomic(bool) said; /* relaxed: one of several may say it */
 
@@ -123,26 +128,52 @@ void um_hugetlb_before_fork(um_hugetlb_gate *gate) {
     UM_EACH_SPACE(sp)
     any |= pool_from(sp, sp->huge.run) != NULL;
     if (any)
-        (void)um_os_pipe(gate->fd); /* without descriptors the parent does not wait */
+        (void)um_os_socket_pair(gate->fd); /* without descriptors the parent does not wait */
 }
 
+/* Until the child has left, or ended. */
 void um_hugetlb_in_parent(const um_hugetlb_gate *gate) {
+    uintptr_t lost;
     if (gate->fd[0] < 0)
         return;
     um_os_close(gate->fd[1]);
-    um_os_wait_closed(gate->fd[0]);
+    while (um_os_receive(gate->fd[0], &lost, sizeof lost) == 0 &&
+           um_os_send(gate->fd[0], (void *)lost, UM_SLOT_BYTES) == 0)
+        ;
     um_os_close(gate->fd[0]);
 }
 
+static int ask_parent(const um_hugetlb_gate *gate, uintptr_t lost, uintptr_t into) {
+    if (gate->fd[1] < 0 || um_os_send(gate->fd[1], &lost, sizeof lost) != 0 ||
+        um_os_receive(gate->fd[1], (void *)into, UM_SLOT_BYTES) != 0)
+        return EFAULT;
+    um_hugetlb_torn = true;
+    return 0;
+}
+
+/* By way of a slot that is used over and over: what is zero costs the child no memory. */
+static int copy_page(const um_hugetlb_gate *gate, uintptr_t to, uintptr_t from, size_t bytes, uintptr_t by) {
+    for (size_t done = 0; done < bytes; done += UM_SLOT_BYTES) {
+        int err = um_os_copy(by, from + done, UM_SLOT_BYTES);
+        if (err == EFAULT)
+            err = ask_parent(gate, from + done, by);
+        if (err)
+            return err;
+        if (!um_is_zero(by, UM_SLOT_BYTES))
+            __builtin_memcpy((void *)(to + done), (void *)by, UM_SLOT_BYTES);
+    }
+    return 0;
+}
+
 /* One page of the pool becomes ordinary memory. */
-static void leave_page(uintptr_t at, size_t bytes) {
+static void leave_page(const um_hugetlb_gate *gate, uintptr_t at, size_t bytes, uintptr_t by) {
     uintptr_t copy;
     int err;
     if (!um_os_is_mapped(at, bytes))
         return; /* given back */
     err = um_os_map(bytes, &copy);
     if (!err)
-        err = um_os_copy(copy, at, bytes);
+        err = copy_page(gate, copy, at, bytes, by);
     if (!err)
         err = um_os_move(copy, bytes, at, bytes);
     if (err)
@@ -151,17 +182,21 @@ static void leave_page(uintptr_t at, size_t bytes) {
                                : "no memory to copy it to");
 }
 
-static void leave(um_huge_run *r) {
+static void leave(const um_hugetlb_gate *gate, um_huge_run *r) {
     size_t unit = um_hugetlb_slots();
+    uintptr_t by;
+    if (um_os_map(UM_SLOT_BYTES, &by) != 0)
+        um_fatal("memory of a pool of huge pages is gone after fork", NULL, 0, "no memory to copy it to");
     for (size_t at = r->first; at < r->end; at += unit)
-        leave_page(um_space_window.base + (at << UM_SLOT_SHIFT), unit << UM_SLOT_SHIFT);
+        leave_page(gate, um_space_window.base + (at << UM_SLOT_SHIFT), unit << UM_SLOT_SHIFT, by);
+    (void)um_os_unmap(by, UM_SLOT_BYTES);
     r->pool = false;
 }
 
 void um_hugetlb_in_child(const um_hugetlb_gate *gate) {
     UM_EACH_SPACE(sp)
     for (um_huge_run *r = sp->huge.run; (r = pool_from(sp, r)) != NULL;)
-        leave(r);
+        leave(gate, r);
     if (gate->fd[0] >= 0) {
         um_os_close(gate->fd[0]);
         um_os_close(gate->fd[1]);

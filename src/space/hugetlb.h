@@ -16,7 +16,8 @@ UM_HIDDEN bool um_hugetlb_grow_locked(struct um_space *sp, size_t slots, size_t 
 /* Maps whole pages of the pool, all of them in place: no later touch can fail. */
 UM_HIDDEN int um_hugetlb_map(struct um_space *sp, size_t first, size_t slots);
 
-/* While a fork is under way: the child closes [1] when it has left the pool. -1: nobody waits. */
+/* While a fork is under way: the child closes [1] when it has left the pool, and asks there for pages that it
+   lost. -1: nobody waits. */
 typedef struct um_hugetlb_gate {
     int fd[2];
 } um_hugetlb_gate;
@@ -26,5 +27,9 @@ typedef struct um_hugetlb_gate {
 UM_HIDDEN void um_hugetlb_before_fork(um_hugetlb_gate *gate);
 UM_HIDDEN void um_hugetlb_in_parent(const um_hugetlb_gate *gate);
 UM_HIDDEN void um_hugetlb_in_child(const um_hugetlb_gate *gate);
+
+/* Memory of this child came from its parent after the fork. What the threads that stayed behind had in hand
+   there, their free blocks among it, may be newer than the records. Const after the fork. */
+extern UM_HIDDEN bool um_hugetlb_torn;
 
 #endif

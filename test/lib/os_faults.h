@@ -19,7 +19,9 @@
     X(um_os_map_pool_at, int, (uintptr_t a, size_t n, unsigned shift), (a, n, shift), +)                     \
     X(um_os_copy, int, (uintptr_t to, uintptr_t from, size_t n), (to, from, n), +)                           \
     X(um_os_pull, int, (uintptr_t from, size_t n, uintptr_t to), (from, n, to), +)                           \
-    X(um_os_pipe, int, (int fds[2]), (fds), +)                                                               \
+    X(um_os_socket_pair, int, (int fds[2]), (fds), +)                                                        \
+    X(um_os_send, int, (int fd, const void *from, size_t n), (fd, from, n), +)                               \
+    X(um_os_receive, int, (int fd, void *into, size_t n), (fd, into, n), +)                                  \
     X(um_os_huge_bytes, int, (uintptr_t a, size_t n, uint64_t * out), (a, n, out), +)                        \
     X(um_os_map, int, (size_t n, uintptr_t * out), (n, out), +)                                              \
     X(um_os_reserve, int, (size_t n, uintptr_t * out), (n, out), +)                                          \

@@ -6,14 +6,15 @@
  *   pools race MIB ROUNDS     while another process takes and leaves the pool all the time
  *   pools fork MIB ROUNDS     children read and write all of it, and so does the parent at the same time
  *   pools _Fork MIB ROUNDS    the same by _Fork, which runs no handlers
- *   pools threads MIB ROUNDS  the same beside a thread that writes; a child may end with a message, by
- * SIGABRT */
+ *   pools threads MIB ROUNDS  the same beside threads that write, allocate and free */
 #define _GNU_SOURCE
 #include "check.h"
 
 #include <malloc.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -122,26 +123,63 @@ static void *write_for_ever(void *stop) {
     return NULL;
 }
 
-static void forks(size_t mib, size_t rounds, int may_abort, pid_t (*how)(void)) {
+/* Small blocks of another thread. Their place is empty before they are freed. */
+#define OTHERS 20000
+static _Atomic(unsigned char *) other[OTHERS];
+
+static size_t other_bytes(size_t i) {
+    return 32 + i % 61 * 16;
+}
+
+/* Frees every third, then allocates them anew. */
+static void *churn_for_ever(void *stop) {
+    for (size_t step = 1; !*(volatile int *)stop; step = 3) {
+        for (size_t i = 0; i < OTHERS; i += step)
+            free(atomic_exchange(&other[i], NULL));
+        for (size_t i = 0; i < OTHERS; i += step)
+            other[i] = memset(malloc(other_bytes(i)), 0xee, other_bytes(i));
+    }
+    return NULL;
+}
+
+/* The child frees what the other thread had, and allocates. */
+static int child_of_threads(void) {
+    static unsigned char *mine[OTHERS];
+    for (size_t i = 0; i < OTHERS; i++)
+        free(other[i]);
+    for (size_t i = 0; i < OTHERS; i++)
+        mine[i] = memset(malloc(other_bytes(i)), (int)(i & 127), other_bytes(i));
+    for (size_t i = 0; i < OTHERS; i++)
+        for (size_t at = 0; at < other_bytes(i); at += 16)
+            CHECK(mine[i][at] == (i & 127), "block %zu at %zu", i, at);
+    return child();
+}
+
+static void forks(size_t mib, size_t rounds, int threads, pid_t (*how)(void)) {
     int stop = 0;
-    pthread_t t;
+    pthread_t writer, churner;
+    if (threads)
+        CHECK(pthread_create(&churner, NULL, churn_for_ever, &stop) == 0, "pthread_create");
+    while (threads && !other[OTHERS - 1])
+        sched_yield(); /* its blocks are the first in the pool */
     fill(mib);
-    if (may_abort)
-        CHECK(pthread_create(&t, NULL, write_for_ever, &stop) == 0, "pthread_create");
+    if (threads)
+        CHECK(pthread_create(&writer, NULL, write_for_ever, &stop) == 0, "pthread_create");
     for (size_t i = 0; i < rounds; i++) {
         int status;
         pid_t pid = how();
         CHECK(pid >= 0, "fork");
         if (pid == 0)
-            _exit(child());
+            _exit(threads ? child_of_threads() : child());
         write_all();
         CHECK(waitpid(pid, &status, 0) == pid, "waitpid");
-        CHECK(status == 0 || (may_abort && WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT),
-              "child: status %x", status);
+        CHECK(status == 0, "child: status %x", status);
     }
     stop = 1;
-    if (may_abort)
-        pthread_join(t, NULL);
+    if (threads) {
+        pthread_join(writer, NULL);
+        pthread_join(churner, NULL);
+    }
     verify(997);
 }
 
