@@ -173,6 +173,7 @@ static UM_NOINLINE void tick_due(um_theap *h) {
     now = um_space_tick();
     away = now - seen >= UM_SPACE_SETTING(decay_ms);
     atomic_store_explicit(&h->seen_ms, now, memory_order_relaxed); /* hint */
+    um_spare_renew(h, now);
     um_stranded_purge(now);
     um_theap_retire_due(now);
     if (away || h->ticks - h->flushed_at >= (pressed ? PRESSED_EVERY : FLUSH_EVERY)) {
@@ -321,15 +322,20 @@ void um_theap_slab_event(um_span *s) {
 
 void um_theap_event(um_home *m) {
     um_theap *h;
+    unsigned class_id;
     if (m->place == UM_PLACE_CACHE) {
         um_class_cache *k = (um_class_cache *)(void *)m;
         h = k->heap;
+        class_id = k->class_id;
         um_cache_event(k);
     } else {
         um_span *s = (um_span *)(void *)m;
         h = atomic_load_explicit(&s->heap, memory_order_relaxed); /* owner: its own store */
+        class_id = s->class_id;
         um_theap_slab_event(s);
     }
+    if (um_unlikely(um_spare_wanted()))
+        um_spare_look(h, class_id);
     um_theap_follow(h);
 }
 
@@ -464,6 +470,7 @@ static um_span *next_slab(um_theap *h, um_bin *bin, unsigned c) {
         um_queue_remove(&bin->avail, s);
         return s;
     }
+    um_spare_regret(h, bin);
     s = um_orphan_adopt(h, c);
     if (!s)
         s = fresh_slab(h, c);
@@ -556,6 +563,32 @@ void um_theap_flush(um_theap *h) {
     um_theap_drain(h, atomic_exchange_explicit(&h->pending, NULL, memory_order_acquire)); /* A2 */
     um_theap_flush_empty(h);
     um_large_flush(h);
+}
+
+void um_theap_leave_class(um_theap *h, um_bin *bin) {
+    um_span *list = NULL, *s;
+    if (um_bin_cached(bin)) {
+        um_cache_flush(bin->cache);
+        bin->cache->limit = 0;
+    }
+    bin->heat = 0;
+    while ((s = bin->avail) != NULL) {
+        if (s->place == UM_PLACE_EMPTY) {
+            unlist_empty(h, s);
+            um_theap_release(h, s);
+        } else {
+            um_queue_remove(&bin->avail, s);
+            s->next = list;
+            list = s;
+        }
+    }
+    s = bin->current;
+    no_current(h, bin);
+    if (s != &um_span_none) {
+        s->next = list;
+        list = s;
+    }
+    um_orphan_give_all(h, list);
 }
 
 /* As if the thread ended there and began here. */

@@ -45,6 +45,7 @@ typedef struct um_bin {
     uint32_t refills, flushes;
     uint8_t heat;     /* refills that cut nothing, and looks; a class is hot from UM_HOT on */
     uint8_t class_id; /* const */
+    bool left;        /* its slabs were left to others (spare.c) */
 } um_bin;
 
 UM_INLINE bool um_bin_cached(const um_bin *bin) {
@@ -73,7 +74,9 @@ typedef struct um_theap {
     uint8_t keepers;                /* in use of `keeper` */
     uint8_t keeper[UM_KEEPERS_MAX]; /* cold classes that may keep an empty slab */
     uint32_t ticks, flushed_at;     /* slow paths of any kind; at the last flush */
-    uint32_t large_count;           /* in use of `large` */
+    uint32_t spent;                 /* on looks for classes to leave (spare.c) */
+    uint64_t spent_since_ms;
+    uint32_t large_count; /* in use of `large` */
     size_t large_bytes;
     size_t empty_bytes, empty_low;          /* in empty slabs: now, and the least of late */
     size_t keep_bytes;                      /* most of it: grows when what was given back is wanted again */
@@ -142,6 +145,8 @@ UM_HIDDEN void um_theap_move(um_theap *h);
 /* The thread needs nothing for a while: all that it has free is for others to use. Between two pieces of work
    only. */
 UM_HIDDEN void um_theap_idle(um_theap *h);
+/* Makes orphans of the class's slabs but full ones; it is cold again. Between two pieces of work only. */
+UM_HIDDEN void um_theap_leave_class(um_theap *h, um_bin *bin);
 UM_INLINE void um_theap_follow(um_theap *h) {
     if (um_unlikely(h->astray >= h->patience))
         um_theap_move(h);
@@ -184,6 +189,27 @@ UM_HIDDEN void um_theap_check_lists(const um_theap *h, unsigned blocks);
 UM_HIDDEN void um_theap_patrol(um_theap *h, unsigned classes);
 /* b, a block of s, is on a list of the calling thread's. Takes its time. */
 UM_HIDDEN bool um_theap_is_free(const um_span *s, const um_block *b);
+
+/* --- spare.c: classes that a thread hardly uses any more --- */
+
+#define UM_SPARE_SPEND   65536u /* blocks looked at within the decay time */
+#define UM_SPARE_ERRORS  8u
+#define UM_SPARE_THREADS 8u                          /* so many may keep what they had */
+extern UM_HIDDEN _Atomic(uint32_t) um_spare_threads; /* that have a heap. Relaxed: a hint */
+UM_INLINE bool um_spare_wanted(void) {
+    return atomic_load_explicit(&um_spare_threads, memory_order_relaxed) > UM_SPARE_THREADS; /* hint */
+}
+/* Leaves the class's slabs to others if hardly a block of them is in use. Between two pieces of work only. */
+UM_HIDDEN void um_spare_look(um_theap *h, unsigned class_id);
+/* Once in the decay time it may look as much again. */
+UM_HIDDEN void um_spare_renew(um_theap *h, uint64_t now_ms);
+/* The class wants a slab. If it was left, that was wrong, and is not done many times. */
+UM_INLINE void um_spare_regret(um_theap *h, um_bin *bin) {
+    if (um_unlikely(bin->left)) {
+        bin->left = false;
+        h->spent += UM_SPARE_SPEND / UM_SPARE_ERRORS;
+    }
+}
 
 /* --- cache.c: the caches of hot classes --- */
 

@@ -60,6 +60,7 @@ static void open_heap(um_theap *h) {
     h->empty_low = 0;
     h->gave_back = false;
     h->ticks = h->flushed_at = 0;
+    h->spent = 0;
     for (unsigned c = 0; c < UM_CLASSES; c++) {
         um_bin *bin = &h->bins[c];
         *bin = (um_bin){.class_id = (uint8_t)c,
@@ -91,6 +92,7 @@ static void forget_owner(um_theap *h) {
     while (*at != h)
         at = &(*at)->next_bucket;
     *at = h->next_bucket;
+    atomic_fetch_sub_explicit(&um_spare_threads, 1, memory_order_relaxed); /* hint */
 }
 
 /* Under the registry's lock. */
@@ -170,6 +172,7 @@ static void enlist(um_theap *h, uintptr_t owner) {
     h->owner = owner;
     h->next_bucket = *bucket_of(owner);
     *bucket_of(owner) = h;
+    atomic_fetch_add_explicit(&um_spare_threads, 1, memory_order_relaxed); /* hint */
 }
 
 um_theap *um_theap_get(void) {
@@ -466,6 +469,7 @@ void um_theap_child_after_fork(void) {
     um_theap_fork_gen++;
     if (um_tls.heap)
         um_tls.heap->fork_gen = um_theap_fork_gen;
+    atomic_store_explicit(&um_spare_threads, um_tls.heap != NULL, memory_order_relaxed); /* hint */
     shared_heap.fork_gen = um_theap_fork_gen;
     for (unsigned i = 0; i < UM_NODES_MAX; i++)
         if (placed[i])
