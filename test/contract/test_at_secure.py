@@ -18,7 +18,7 @@ NOBODY = 65534
 def run(program, options):
     env = {"PATH": "/usr/bin:/bin"}
     env.update({"UMALLOC_" + name: value for name, value in options.items()})
-    done = subprocess.run([program, "hello", "secure", "return"], env=env, capture_output=True, user=NOBODY,
+    done = subprocess.run([program, "hello", "whose", "secure", "return"], env=env, capture_output=True, user=NOBODY,
                           group=NOBODY, extra_groups=[], timeout=120, check=False, cwd="/")
     return done.returncode, done.stdout.decode(), done.stderr.decode()
 
@@ -37,15 +37,16 @@ def main():
             print(f"skipped: {folder} is mounted nosuid")
             return SKIP
         status, out, err = run(plain, {"STATS": "text"})
-        assert (status, out) == (0, "hello\nnot secure\n"), (status, out, err)
+        assert (status, out) == (0, "hello\nours\nnot secure\n"), (status, out, err)
         assert err.startswith("umalloc report: plain "), err
-        assert run(plain, {"STATS": "text", "EXCLUDE": "plain"}) == (0, "hello\nnot secure\n", ""), "not excluded"
+        excluded = run(plain, {"STATS": "text", "EXCLUDE": "plain"})
+        assert excluded == (0, "hello\nanother's\nnot secure\n", ""), f"not excluded: {excluded}"
         target = os.path.join(folder, "report")
         for options in [{"STATS": "text"}, {"STATS": "json", "STATS_FILE": target}, {"VERBOSE": "1"},
                         {"STRICT": "1", "DECAY_MS": "abc"}, {"NOPE": "1"},
                         {"VERBOSE": "1", "EXCLUDE": "raised"}]:
             status, out, err = run(raised, options)
-            assert (status, out, err) == (0, "hello\nsecure\n", ""), (options, status, out, err)
+            assert (status, out, err) == (0, "hello\nours\nsecure\n", ""), (options, status, out, err)
         assert not os.path.exists(target), "a report of a set-user-ID program"
     print("every option ignored")
     return 0
