@@ -267,6 +267,52 @@ Test(os, write_is_whole_despite_signals) {
     cr_expect_eq(um_os_write(-1, "x", 0), 0);
 }
 
+static bool has_signal(int (*ask)(sigset_t *), int number) {
+    sigset_t set;
+    cr_assert_eq(ask(&set), 0);
+    return sigismember(&set, number) == 1;
+}
+
+static int ask_mask(sigset_t *set) {
+    return pthread_sigmask(SIG_BLOCK, NULL, set);
+}
+
+/* One that was pending, for the program to take, stays. */
+static void expect_no_signal(int fd, int err, int number) {
+    sigset_t one;
+    (void)signal(number, SIG_DFL);
+    sigemptyset(&one);
+    sigaddset(&one, number);
+    cr_assert_eq(pthread_sigmask(SIG_UNBLOCK, &one, NULL), 0);
+    cr_expect_eq(um_os_write(fd, "x", 1), err);
+    cr_expect_not(has_signal(ask_mask, number));
+    cr_assert_eq(pthread_sigmask(SIG_BLOCK, &one, NULL), 0);
+    cr_expect_eq(um_os_write(fd, "x", 1), err);
+    cr_expect_not(has_signal(sigpending, number));
+    cr_expect(has_signal(ask_mask, number));
+    cr_assert_eq(raise(number), 0);
+    cr_expect_eq(um_os_write(fd, "x", 1), err);
+    cr_expect(has_signal(sigpending, number));
+}
+
+Test(os, no_signal_comes_of_writing) {
+    char name[] = "/tmp/umalloc-os-XXXXXX";
+    struct rlimit none = {0, RLIM_INFINITY}, before;
+    int ends[2], fd = mkstemp(name);
+    cr_assert_geq(fd, 0);
+    unlink(name);
+    cr_assert_eq(pipe(ends), 0);
+    close(ends[0]);
+    expect_no_signal(ends[1], EPIPE, SIGPIPE);
+    cr_assert_eq(getrlimit(RLIMIT_FSIZE, &before), 0);
+    none.rlim_max = before.rlim_max;
+    cr_assert_eq(setrlimit(RLIMIT_FSIZE, &none), 0);
+    expect_no_signal(fd, EFBIG, SIGXFSZ);
+    cr_assert_eq(setrlimit(RLIMIT_FSIZE, &before), 0);
+    close(ends[1]);
+    close(fd);
+}
+
 Test(os, files) {
     char path[] = "/tmp/umalloc-test-XXXXXX";
     uint64_t a[2], b[2];
