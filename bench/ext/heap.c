@@ -1,8 +1,9 @@
 /* Heaps of a program's own, beside malloc.
  *
  * pair: a block and its free. mixed: 64 live blocks of 16 to 1039 bytes, one replaced at a time. request: 200
- * blocks of such sizes, used and then gone with their heap; malloc frees them one by one. shared: the mixed
- * case in a heap that threads may share, by one thread. */
+ * blocks of such sizes, used and then gone by a reset of their heap; malloc frees them one by one. shared:
+ * the mixed case in a heap that threads may share, by one thread. lifetime: a request in a heap made for it
+ * and destroyed after. */
 #include "ext.h"
 
 #ifndef BENCH_PLAIN
@@ -96,14 +97,26 @@ static void request_umalloc(uint64_t ops) {
     }
     um_heap_destroy(heap);
 }
+
+static void lifetime_umalloc(uint64_t ops) {
+    uint32_t r = 1;
+    for (uint64_t done = 0; done < ops; done += REQUEST) {
+        open_heap(UM_HEAP_ONE_THREAD);
+        for (unsigned i = 0; i < REQUEST; i++)
+            *(volatile char *)ALLOC(size_for(draw(&r))) = 1;
+        um_heap_destroy(heap);
+    }
+}
 #endif
 
 static const ext_case cases[] = {
-    {"pair", "malloc", pair_malloc},         {"mixed", "malloc", mixed_malloc},
-    {"request", "malloc", request_malloc},   {"shared", "malloc", mixed_malloc},
+    {"pair", "malloc", pair_malloc},           {"mixed", "malloc", mixed_malloc},
+    {"request", "malloc", request_malloc},     {"shared", "malloc", mixed_malloc},
+    {"lifetime", "malloc", request_malloc},
 #ifndef BENCH_PLAIN
-    {"pair", "umalloc", pair_umalloc},       {"mixed", "umalloc", mixed_umalloc},
-    {"request", "umalloc", request_umalloc}, {"shared", "umalloc", mixed_shared},
+    {"pair", "umalloc", pair_umalloc},         {"mixed", "umalloc", mixed_umalloc},
+    {"request", "umalloc", request_umalloc},   {"shared", "umalloc", mixed_shared},
+    {"lifetime", "umalloc", lifetime_umalloc},
 #endif
 };
 
