@@ -12,7 +12,7 @@
 
    Memory of um_numa_alloc comes in units of 64 KiB: it is for tables and buffers, not for small objects. It
    costs what a large block of malloc costs; under local-strict and bind, a page fault for each page as well,
-   and for what no region of the process is laid out for (interleave, say), one or two system calls.
+   and where its pages must be told where to lie (interleave, say), one or two system calls.
 
    On a machine with one node all this works: each policy means that node. Any thread may call these functions
    at any time, but not in a signal handler. After fork they go on in the child. */

@@ -10,7 +10,7 @@
        use(n);
        um_epoch_leave();
 
-   Objects wait in batches of 62 a thread. A thread whose batches fill looks which of them are old enough and
+   Objects wait in bags of 62 a thread. A thread whose bags fill looks which of them are old enough and
    hands those to free, or to the function given with each object. What a thread leaves at its end, others
    take over. A reader that does not leave its section holds back all that is retired meanwhile:
    um_reclaim_bound bounds that and tells who it is.
@@ -90,22 +90,22 @@ UM_API void um_reclaim_flush(void) UM_NOTHROW;
 /* Bounds what waits where a reader does not leave: a thread with more than `objects` retired by um_retire and
    not reclaimed calls stalled(thread, waiting), with the thread id of the reader in the oldest section (0:
    not known) and the number of objects that wait in the calling thread, and then waits in um_retire for the
-   reader, unless it is in a read section itself. Rounded up to batches of 62. 0: no bound, as at the start.
+   reader, unless it is in a read section itself. Rounded up to bags of 62. 0: no bound, as at the start.
    stalled may be NULL; it is called at most once every 62 retired objects and must not retire. For the whole
    process; to be set before other threads retire. */
 UM_API void um_reclaim_bound(size_t objects, void (*stalled)(uint32_t thread, size_t waiting)) UM_NOTHROW;
 
 /* What the process did so far. Counts of other threads may be a little old. */
 typedef struct um_reclaim_stats {
-    uint64_t retired;        /* objects, by both ways */
-    uint64_t reclaimed;      /* of those */
-    uint64_t waiting;        /* the difference: garbage */
-    uint64_t looks;          /* how often was looked who reads */
-    uint64_t stalls;         /* looks after which as much waited as before */
-    uint32_t oldest_thread;  /* thread id of the reader in the oldest section now; 0: nobody is in one */
-    uint32_t oldest_batches; /* batches that were closed since that section began */
-    bool sections_fence;     /* each section runs a fence, for there is no membarrier */
-    bool refused;            /* membarrier was refused after it was allowed: nothing is reclaimed */
+    uint64_t retired;       /* objects, by both ways */
+    uint64_t reclaimed;     /* of those */
+    uint64_t waiting;       /* the difference: garbage */
+    uint64_t looks;         /* how often was looked who reads */
+    uint64_t stalls;        /* looks after which as much waited as before */
+    uint32_t oldest_thread; /* thread id of the reader in the oldest section now; 0: nobody is in one */
+    uint32_t oldest_bags;   /* bags that were closed since that section began */
+    bool sections_fence;    /* each section runs a fence, for there is no membarrier */
+    bool refused;           /* membarrier was refused after it was allowed: nothing is reclaimed */
 } um_reclaim_stats;
 
 /* Fills the first `bytes` of *out; sizeof *out. */

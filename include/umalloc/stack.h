@@ -12,9 +12,9 @@
    where more are wanted again, their memory goes back to the system and the addresses stay.
 
    How a guard page guards depends on the system, and um_stack_guarding tells for each stack:
-   - UM_STACK_GUARDED: touching it ends in SIGSEGV. By guard regions of the kernel (Linux 6.13), which split
-   no mapping: a hundred thousand live stacks take no more mappings than a few. Before that by mprotect, two
-   mappings a stack, for as many stacks as a quarter of vm.max_map_count allows.
+   - UM_STACK_GUARDED: touching it ends in SIGSEGV. By lightweight guards of the kernel (Linux 6.13), which
+   split no mapping: a hundred thousand live stacks take no more mappings than a few. Before that by mprotect,
+   two mappings a stack, for as many stacks as a quarter of vm.max_map_count allows.
    - UM_STACK_WATCHED: beyond that, the page can be written to. um_stack_check and um_stack_give look whether
      it was; a frame that reaches across it, or a write of zeros, is not found.
 

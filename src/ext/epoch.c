@@ -1,24 +1,24 @@
-/* Read sections. There is one count of epochs, raised at the closing of each batch; the batch gets the value
+/* Read sections. There is one count of epochs, raised at the closing of each bag; the bag gets the value
    before as its stamp. A reader stores the count that it found into its record when it enters, and 0 when it
-   leaves. A batch is old when no record shows an epoch of its stamp or before.
+   leaves. A bag is old when no record shows an epoch of its stamp or before.
 
-   Why a section that can hold an object of a batch is seen by the look that judges it:
+   Why a section that can hold an object of a bag is seen by the look that judges it:
    - A reader that found a count above the stamp saw the raise, hence the unlinking before it (G1, G2), and
    does not find the object any more. It need not be waited for.
    - One that found the stamp or less stored that into its record. Between this store and its reads of the
      program's pointers there is nothing but order for the compiler. The look makes every thread pass a fence,
-     after the batch was closed and before it reads the records (um_reclaim_order). Had the thread stored by
+     after the bag was closed and before it reads the records (um_reclaim_order). Had the thread stored by
      then, the look sees it. Had it not, its reads of pointers come after the fence and see the unlinking.
    Where there is no such call, the section runs the fence itself, and it is Dekker's exclusion.
 
-   What one thread found out serves all: `old` says below which stamp batches are old. Its finder read the
-   count before its fence, so a batch below that value was closed before too.
+   What one thread found out serves all: `old` says below which stamp bags are old. Its finder read the
+   count before its fence, so a bag below that value was closed before too.
 
    Threads without a record (no memory, or past their end) enter together: while one of them reads, nothing
    gets old. The record of a thread stays valid to others for ever; a look may read one that has no thread
    now, and finds 0.
 
-   The idea is Fraser's (Practical lock freedom, 2004, section 5.2.3), with a stamp a batch in place of three
+   The idea is Fraser's (Practical lock freedom, 2004, section 5.2.3), with a stamp a bag in place of three
    lists, and the fence on one side of Desnoyers and others (User-level implementations of read-copy update,
    2012). test/model/epoch.pml checks the protocol with store buffers. */
 #include "ext/reclaim.h"
@@ -87,7 +87,7 @@ void um_epoch_leave(void) {
 }
 
 uint64_t um_epoch_stamp(void) {
-    /* G2: release publishes that the batch's objects are unlinked; acquire keeps the order of batches. */
+    /* G2: release publishes that the bag's objects are unlinked; acquire keeps the order of bags. */
     return atomic_fetch_add_explicit(&epoch, 1, memory_order_acq_rel);
 }
 

@@ -5,9 +5,9 @@
    stored before its fence, the address is seen; else its second look comes after, and sees that the object
    was unlinked.
 
-   Objects wait in batches. To judge some, their objects are sorted, and each hazard pointer is looked up
+   Objects wait in bags. To judge some, their objects are sorted, and each hazard pointer is looked up
    there, so that no memory is needed for a list of them. What is not held is reclaimed, what is held goes to
-   the batch that fills. */
+   the bag that fills. */
 #include "ext/reclaim.h"
 #include "os/fatal.h"
 
@@ -68,7 +68,7 @@ static void sort(um_bag *b) {
         }
 }
 
-/* Objects of one batch must differ: the function that reclaims would be called twice. */
+/* Objects of one bag must differ: the function that reclaims would be called twice. */
 static void check_once(const um_bag *b) {
     for (size_t i = 1; i < b->count; i++)
         if (b->of[i].object == b->of[i - 1].object)

@@ -1,15 +1,15 @@
 /* What read sections (epoch.c) and hazard pointers (hazard.c) have in common: a record for each thread, and
-   batches of retired objects.
+   bags of retired objects.
 
    Records are cut from spans, linked in a list that only grows, and used again by later threads: so a walk
    over all of them takes no lock and never reads what is gone. A new record is shown before its thread reads
    anything in a section; a walk that misses it began before (it is the reader's first store that counts).
 
-   A thread fills a batch (bag) of 62 objects, closes it with a stamp, and at every fourth closed one looks
+   A thread fills a bag of 62 objects, closes it with a stamp, and at every fourth closed one looks
    how many of them are old. Where a look finds a reader in the way, the next one comes after a quarter more
    bags: so looks cost a bounded share even when nothing goes. Old bags are emptied in the order in which they
    were closed. While a thread does that it is busy: the functions it calls may retire more, which is only put
-   down. free of a batch by one thread sends the blocks to their owners in chains, as any run of remote frees
+   down. free of a bag by one thread sends the blocks to their owners in chains, as any run of remote frees
    does.
 
    What a thread leaves at its end goes to one shared pile, under the lock, from where the next thread that
@@ -174,7 +174,7 @@ static um_bag *pop(um_pile *p) {
     return b;
 }
 
-/* Closes the batch that fills, if there is one with anything in it. */
+/* Closes the bag that fills, if there is one with anything in it. */
 static void close_bag(um_pile *p) {
     if (!p->filling || !p->filling->count)
         return;
@@ -510,7 +510,7 @@ void um_reclaim_stat(um_reclaim_stats *out, size_t bytes) {
     s.stalls = atomic_load_explicit(&stalls, memory_order_relaxed);
     s.waiting = s.retired > s.reclaimed ? s.retired - s.reclaimed : 0;
     s.oldest_thread = um_epoch_oldest(&stamps);
-    s.oldest_batches = (uint32_t)um_min(stamps, UINT32_MAX);
+    s.oldest_bags = (uint32_t)um_min(stamps, UINT32_MAX);
     um_lock_take(&lock);
     start_locked();
     s.sections_fence = um_reclaim_fences;

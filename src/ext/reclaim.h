@@ -1,4 +1,4 @@
-/* reclaim: the records behind read sections and hazard pointers, and the batches in which objects wait. */
+/* reclaim: the records behind read sections and hazard pointers, and the bags in which objects wait. */
 #ifndef UM_RECLAIM_H
 #define UM_RECLAIM_H
 
@@ -16,7 +16,7 @@ typedef struct um_retired {
     void (*reclaim)(void *object); /* never NULL */
 } um_retired;
 
-/* A batch of retired objects. */
+/* A bag of retired objects. */
 typedef struct um_bag {
     struct um_bag *next;
     uint64_t stamp; /* epoch at its closing: it is old once no section of this epoch or before runs */

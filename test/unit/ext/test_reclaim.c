@@ -119,7 +119,7 @@ Test(reclaim, a_section_holds_what_is_retired_meanwhile) {
     cr_expect_eq(s.waiting, MANY);
     cr_expect_neq(s.oldest_thread, 0);
     cr_expect_neq(s.oldest_thread, um_os_tid());
-    cr_expect_geq(s.oldest_batches, MANY / UM_BAG_OBJECTS);
+    cr_expect_geq(s.oldest_bags, MANY / UM_BAG_OBJECTS);
     cr_expect_gt(s.stalls, 0);
     end_reading(&r);
     um_reclaim_flush();
@@ -146,7 +146,7 @@ Test(reclaim, its_own_section_holds_too) {
     cr_expect_eq(reclaimed, MANY);
 }
 
-/* A look costs a system call: a reader that stays must not bring one for each batch. */
+/* A look costs a system call: a reader that stays must not bring one for each bag. */
 Test(reclaim, looks_that_find_nothing_get_rarer) {
     reader r;
     begin_reading(&r, NULL);
