@@ -152,7 +152,7 @@ static void blocks_in_turn(void) {
 }
 
 /* A child of a threaded process that runs on another node. */
-static void fork_migrates(void) {
+static void fork_to(uint64_t wanted, double percent) {
     int status;
     pid_t child;
     gather_all();
@@ -165,10 +165,22 @@ static void fork_migrates(void) {
         h->where = &w->places[w->count - 1];
         gather(h);
         count_hoard(c, h);
-        expect_on(c, h->where->wanted, 95, "the child");
+        expect_on(c, wanted, percent, "the child");
         _exit(0);
     }
     CHECK(child > 0 && waitpid(child, &status, 0) == child && status == 0, "status %d of the child", status);
+}
+
+static void fork_migrates(void) {
+    fork_to(w->places[w->count - 1].wanted, 95);
+}
+
+static void fork_stays(void) {
+    fork_to(bit(w->b), 99);
+}
+
+static void fork_serves(void) {
+    fork_to(w->allowed, 100);
 }
 
 /* Blocks of all sizes come and go, freed by whom it befalls, while the threads change nodes. */
@@ -248,6 +260,74 @@ static void cpuset_leaves_none(void) {
     all_on_a();
 }
 
+/* The program has a policy of its own, and other ones for blocks: where pages are looked at, neither matters
+ * for memory that comes to it later. */
+static void own_policies(void) {
+    unsigned long b = bit(w->b);
+    hoard *h = books(sizeof *h);
+    go_to(&w->places[w->count - 1]); /* not b */
+    for (size_t i = 0; i < 8; i++) {
+        char *p = malloc(8 * MIB);
+        uintptr_t from = ((uintptr_t)p + PAGE_BYTES - 1) & ~(uintptr_t)(PAGE_BYTES - 1);
+        CHECK(p && mbind((void *)from, 4 * MIB, MPOL_BIND, &b, sizeof b * 8 + 1, MPOL_MF_MOVE) == 0, "mbind");
+        h->blocks[h->count++] = block_touch((block){p, 8 * MIB});
+    }
+    CHECK(set_mempolicy(MPOL_BIND, &b, sizeof b * 8 + 1) == 0, "set_mempolicy");
+    give_all(h);
+}
+
+static void own_policies_local(void) {
+    own_policies();
+    gather_all(); /* what had been bound is bound for good: the kernel puts pages there that are touched anew
+                   */
+}
+
+static void own_policies_strict(void) {
+    own_policies();
+    each_on_its_own(100);
+}
+
+static void own_policies_bind(void) {
+    own_policies();
+    all_on_a();
+}
+
+/* Advice of the program about its blocks: they can be freed, and calloc gives zeros. */
+static void own_advice(void) {
+    static const int advice[] = {MADV_DONTNEED,   MADV_FREE,   MADV_COLD,      MADV_PAGEOUT, MADV_HUGEPAGE,
+                                 MADV_NOHUGEPAGE, MADV_RANDOM, MADV_MERGEABLE, MADV_DONTDUMP};
+    for (size_t round = 0; round < 4; round++)
+        for (size_t i = 0; i < LENGTH(advice); i++)
+            for (size_t bytes = 100000; bytes <= 4 * MIB; bytes *= 3) {
+                char *p = malloc(bytes);
+                uintptr_t from = ((uintptr_t)p + PAGE_BYTES - 1) & ~(uintptr_t)(PAGE_BYTES - 1);
+                CHECK(p, "a block");
+                memset(p, 1, bytes);
+                (void)madvise((void *)from, (bytes - PAGE_BYTES) & ~(size_t)(PAGE_BYTES - 1), advice[i]);
+                free(p);
+                p = calloc(1, bytes);
+                CHECK(p && check_zero(p, bytes) == bytes, "zeros after advice %d", advice[i]);
+                free(p);
+            }
+    gather_all();
+}
+
+/* Nodes come and go while threads that change nodes allocate and free. */
+static void cpuset_swings(void) {
+    static const char *const nodes[] = {"0-1", "2-3", "3", "0-3", "0,2"};
+    pthread_t threads[4];
+    own_group();
+    for (size_t i = 0; i < LENGTH(threads); i++)
+        CHECK(pthread_create(&threads[i], NULL, churn, (void *)(i + 1)) == 0, "a thread");
+    for (size_t i = 0; i < 20; i++)
+        put(GROUPS "/own/cpuset.mems", nodes[i % LENGTH(nodes)]);
+    for (size_t i = 0; i < LENGTH(threads); i++)
+        pthread_join(threads[i], NULL);
+    put(GROUPS "/own/cpuset.mems", "0-3");
+    for (size_t i = 0; i < 64; i++)
+        give(take(1 * MIB));
+}
+
 /* What is spread over spaces that have no nodes is anywhere. */
 static void somewhere(void) {
     gather_all();
@@ -290,6 +370,19 @@ static const test_case cases[] = {
     {"round-robin", "round-robin", blocks_in_turn, .nodes = 2},
     {"none", "none", none, .nodes = 2},
     {"fork migrates", "local", fork_migrates, .nodes = 2},
+    {"fork, bind", "bind:$B", fork_stays, .nodes = 2},
+    {"fork, prefer", "prefer:$B", fork_stays, .nodes = 2},
+    {"fork, local-strict", "local-strict", fork_migrates, .nodes = 2},
+    {"fork, interleave", "interleave", fork_serves, .nodes = 2},
+    {"fork, round-robin", "round-robin", fork_serves, .nodes = 2},
+    {"own policies, local", "local", own_policies_local, .nodes = 4},
+    {"own policies, local-strict", "local-strict", own_policies_strict, .nodes = 4},
+    {"own policies, bind", "bind:$A", own_policies_bind, .nodes = 4},
+    {"own advice", "local", own_advice, .nodes = 4},
+    {"own advice, local-strict", "local-strict", own_advice, .nodes = 4},
+    {"own advice, round-robin", "round-robin", own_advice, .nodes = 4},
+    {"cpuset swings", "local", cpuset_swings, .nodes = 4},
+    {"cpuset swings, interleave", "interleave", cpuset_swings, .nodes = 4},
     {"threads wander", "local", wander, .nodes = 4},
     {"threads wander, bind", "bind:$B", wander, .nodes = 4},
     {"threads wander, round-robin", "round-robin", wander, .nodes = 4},
