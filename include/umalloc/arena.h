@@ -35,7 +35,8 @@ typedef struct um_arena {
 /* What um_arena_options.flags may hold, or'ed together. */
 typedef enum um_arena_flag {
     UM_ARENA_FIXED = 1,   /* no further chunk: ENOMEM when the first is full */
-    UM_ARENA_GUARD = 2,   /* a page without access before and behind each chunk (not over a buffer) */
+    UM_ARENA_GUARD = 2,   /* a page without access before and behind each chunk (not over a buffer): four
+                             mappings a chunk, of vm.max_map_count that the process may have */
     UM_ARENA_CHECKED = 4, /* a canary before and behind each block; 48 to 63 bytes a block, and slower */
     UM_ARENA_REUSE = 8    /* um_arena_free may be used; slower */
 } um_arena_flag;

@@ -27,8 +27,9 @@ struct um_numa_policy {
     _Atomic(uint32_t) turn;      /* relaxed: any two threads may have turns in any order */
     um_placing_round round;      /* turns until it begins anew; 0: no turns */
     uint8_t weight[UM_NODE_IDS]; /* turns of each node in a round */
-    /* Slots that it gave on each. Relaxed: a hint, two threads may find the same node to be behind. */
-    _Atomic(uint64_t) given[UM_NODE_IDS];
+    /* Slots that it gave on each, by dense index; the last: on one that is none of ours any more. Relaxed: a
+       hint, two threads may find the same node to be behind. */
+    _Atomic(uint64_t) given[UM_TOPOLOGY_NODES + 1];
 };
 
 static const um_local_hooks hooks = {0};
@@ -258,10 +259,14 @@ static unsigned nearest(const um_node_set *nodes, unsigned k) {
     return UM_NODE_IDS;
 }
 
+static _Atomic(uint64_t) *given_on(um_numa_policy *p, unsigned id) {
+    return &p->given[um_topology_dense(topology(), id)];
+}
+
 /* On node a there is less for its weight than on b. */
 static bool is_behind(um_numa_policy *p, unsigned a, unsigned b) {
-    uint64_t on_a = atomic_load_explicit(&p->given[a], memory_order_relaxed);
-    uint64_t on_b = atomic_load_explicit(&p->given[b], memory_order_relaxed);
+    uint64_t on_a = atomic_load_explicit(given_on(p, a), memory_order_relaxed);
+    uint64_t on_b = atomic_load_explicit(given_on(p, b), memory_order_relaxed);
     return on_a * p->weight[b] < on_b * p->weight[a];
 }
 
@@ -281,7 +286,7 @@ static char *take_in_turn(um_numa_policy *p, size_t align, size_t bytes) {
     unsigned node = whose_turn(p);
     char *block = take_on(node, align, bytes);
     if (block)
-        atomic_fetch_add_explicit(&p->given[node], um_room_bytes(block) >> UM_SLOT_SHIFT,
+        atomic_fetch_add_explicit(given_on(p, node), um_room_bytes(block) >> UM_SLOT_SHIFT,
                                   memory_order_relaxed);
     return block;
 }
