@@ -75,6 +75,20 @@ Test(info, malloc_trim_lowers_rss) {
     cr_assert_eq(malloc_trim(0), 0, "nothing was left to give back");
 }
 
+/* Caches, and what rests in the hardened allocator. */
+Test(info, malloc_trim_ends_what_is_kept_of_freed_memory) {
+    void *p[40];
+    malloc_trim(0);
+    size_t base = mallinfo2().fordblks;
+    for (size_t i = 0; i < 40; i++)
+        memset(p[i] = malloc(20000), 1, 20000);
+    for (size_t i = 0; i < 40; i++)
+        free(p[i]);
+    malloc_trim(0);
+    size_t after = mallinfo2().fordblks;
+    cr_assert_leq(after, base + 256 * 1024, "%zu bytes before, %zu after", base, after);
+}
+
 /* Blocks that live on keep their pages only. */
 Test(info, malloc_trim_keeps_live_blocks) {
     take_live();

@@ -198,6 +198,24 @@ Test(hard_slab, empty_slabs_go_back_but_one) {
     um_space_check();
 }
 
+static void free_in(void *p) {
+    um_hard_slab_free(um_span_of(p), p, claim_of_free());
+}
+
+/* Another thread gave the slab back after this one had read its kind. */
+Test(hard_slab, a_free_in_a_slab_that_is_gone_is_found) {
+    char *p = give_own(100);
+    const um_hard_slab *b = slab_of(p);
+    take_back(p);
+    flush_own();
+    um_lock_take(&own.lock);
+    um_hard_slab_close_locked(&own);
+    um_lock_drop(&own.lock);
+    cr_assert_null(b->span);
+    cr_assert_eq(slab_of(p), b);
+    expect_death(free_in, p, "umalloc: double free: %p (the memory is free)\n", (void *)p);
+}
+
 Test(hard_slab, the_last_slabs_go_back_when_memory_runs_out, .init = start_full) {
     enum { N = 40 };
     static char *p[N];

@@ -110,6 +110,22 @@ Test(patrol, finds_damage) {
                  (size_t)blocks[1] + 16);
 }
 
+static void at_the_end(void *p) {
+    take_back(p);
+    ((um_block *)p)->self = 5;
+    um_theap_check_lists(um_theap_get(), 4096);
+}
+
+Test(patrol, finds_damage_in_classes_that_are_used_little) {
+    enum { FEW = 2048 };
+    void *p = give(FEW);
+    (void)give(FEW);
+    cr_assert_not(um_bin_cached(&um_theap_get()->bins[um_class_of(FEW)]));
+    expect_death(mark_written, p, "umalloc: freed memory was written to: 0x%zx (2048-byte block)\n",
+                 (size_t)p);
+    expect_death(at_the_end, p, "umalloc: freed memory was written to: 0x%zx (2048-byte block)\n", (size_t)p);
+}
+
 Test(patrol, every_class_has_its_turn) {
     um_theap *h = um_theap_get();
     unsigned first;
