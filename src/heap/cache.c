@@ -14,17 +14,18 @@
 
    Bounds: where only frees come, each list holds at most twice `limit` blocks; where a heap shrinks slowly,
    both together at most eight times as many. limit starts small. It doubles at each turn that puts none back,
-   and when as many were put back and are wanted again; it halves while as many went back and were not. At
-   most half of the thread cache (UMALLOC_THREAD_CACHE) is one class's limit, and all of it after CALM turns
-   in a row that put nothing back: each turn is a slow malloc and a slow free. A cache that was not used
-   between two flushes of the heap goes back whole, so that it does not pin the slabs of a class that the
-   program has done with. */
+   and when as many were put back and are wanted again; it halves while as many went back and were not, to
+   BUSY_BYTES at the least. At most half of the thread cache (UMALLOC_THREAD_CACHE) is one class's limit, and
+   all of it after CALM turns in a row that put nothing back: each turn is a slow malloc and a slow free. A
+   cache that was not used between two flushes of the heap goes back whole, so that it does not pin the slabs
+   of a class that the program has done with. */
 #include "heap/heap.h"
 #include "os/fatal.h"
 #include "space/space.h"
 
 #define FIRST_BYTES     16384u
 #define FIRST_MAX       16u
+#define BUSY_BYTES      131072u
 #define LIMIT_MIN       2u
 #define CALM            8u                    /* turns */
 #define SHORT           8u                    /* blocks; a list of fewer is not worth setting aside */
@@ -43,6 +44,11 @@ static uint16_t limit_max(const um_class_cache *k) {
 
 static uint16_t limit_min(const um_class_cache *k) {
     return (uint16_t)um_min(clamp(FIRST_BYTES / um_class_bytes(k->class_id), FIRST_MAX), limit_max(k));
+}
+
+/* A class that went beyond that once is busy: with less it would take a slow path every few frees. */
+static uint16_t limit_busy(const um_class_cache *k) {
+    return (uint16_t)um_min(clamp(BUSY_BYTES / um_class_bytes(k->class_id), FIRST_MAX), limit_max(k));
 }
 
 static um_bin *bin_of(const um_class_cache *k) {
@@ -268,7 +274,7 @@ static void put_rest_back(um_class_cache *k) {
     k->limit = (uint16_t)um_min(k->limit, limit_max(k));
     k->rest_most -= (uint32_t)um_min(k->rest_most, n);
     if (k->gave >= k->limit)
-        k->limit = (uint16_t)um_max(k->limit / 2u, limit_min(k));
+        k->limit = (uint16_t)um_max(k->limit / 2u, um_min(k->limit, limit_busy(k)));
     if (k->rest == &k->end) {
         set_aside(k);
     } else {

@@ -18,8 +18,9 @@
 #include "space/pin.h"
 #include "space/space.h"
 
-#define KEEPER_BYTES   8192u
-#define TICK_EVERY     64u /* each look reads a dozen lines that nobody else does */
+#define KEEPER_BYTES 8192u
+
+#define UNEASY_EVERY   8u /* while much is dirty; of a quiet thread each */
 #define MORE_PAGES     4u
 #define FLUSH_EVERY    256u
 #define PRESSED_EVERY  32u  /* beyond the soft limit */
@@ -172,6 +173,7 @@ static UM_NOINLINE void tick_due(um_theap *h) {
         arm(h);
     now = um_space_tick();
     away = now - seen >= UM_SPACE_SETTING(decay_ms);
+    h->look_at = h->ticks + (h->armed && now - seen >= UM_SPACE_SETTING(decay_ms) / 8 ? 1 : UM_TICK_EVERY);
     atomic_store_explicit(&h->seen_ms, now, memory_order_relaxed); /* hint */
     um_spare_renew(h, now);
     um_stranded_purge(now);
@@ -201,7 +203,9 @@ static UM_NOINLINE void look_at_node(um_theap *h) {
 UM_INLINE void tick(um_theap *h) {
     if (um_unlikely(um_place.homing))
         look_at_node(h);
-    if (um_unlikely(++h->ticks % TICK_EVERY == 0 || um_space_uneasy()))
+    ++h->ticks;
+    if (um_unlikely((int32_t)(h->ticks - h->look_at) >= 0 ||
+                    (h->ticks % UNEASY_EVERY == 0 && um_space_uneasy())))
         tick_due(h);
 }
 

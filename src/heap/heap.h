@@ -74,6 +74,7 @@ typedef struct um_theap {
     uint8_t keepers;                /* in use of `keeper` */
     uint8_t keeper[UM_KEEPERS_MAX]; /* cold classes that may keep an empty slab */
     uint32_t ticks, flushed_at;     /* slow paths of any kind; at the last flush */
+    uint32_t look_at;               /* so many of them, and the clock is looked at */
     uint32_t spent;                 /* on looks for classes to leave (spare.c) */
     uint64_t spent_since_ms;
     uint32_t large_count; /* in use of `large` */
@@ -100,8 +101,10 @@ typedef struct um_theap {
     _Alignas(64) _Atomic(um_span *) pending;
 } um_theap;
 
-#define UM_HOT        16u
-#define UM_HURRY      16u /* frees between two looks at the clock while much is dirty */
+#define UM_HOT   16u
+#define UM_HURRY 16u /* frees between two looks at the clock while much is dirty */
+#define UM_TICK_EVERY                                                                                        \
+    64u /* slow paths between two looks at the clock, each of a dozen lines that nobody else reads */
 #define UM_KEEP_FIRST ((size_t)16384)
 #define UM_PATIENCE   4u /* looks */
 

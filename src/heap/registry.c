@@ -60,6 +60,7 @@ static void open_heap(um_theap *h) {
     h->empty_low = 0;
     h->gave_back = false;
     h->ticks = h->flushed_at = 0;
+    h->look_at = UM_TICK_EVERY;
     h->spent = 0;
     for (unsigned c = 0; c < UM_CLASSES; c++) {
         um_bin *bin = &h->bins[c];
