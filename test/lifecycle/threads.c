@@ -243,7 +243,7 @@ static void orphans(size_t rounds) {
             pthread_join(t[i], NULL);
         if (round >= rounds / 4 && round < rounds / 2)
             remember_most(&base);
-        if (round >= rounds - rounds / 8)
+        if (round >= rounds - rounds / 4)
             remember_least(&last);
     }
     demand_flat_of(&base, last);
