@@ -284,12 +284,12 @@ static void own_policies_local(void) {
 
 static void own_policies_strict(void) {
     own_policies();
-    each_on_its_own(100);
+    each_on_its_own(95); /* a few may serve again without a look */
 }
 
 static void own_policies_bind(void) {
     own_policies();
-    all_on_a();
+    all_on(bit(w->a), 95);
 }
 
 /* Advice of the program about its blocks: they can be freed, and calloc gives zeros. */
