@@ -78,7 +78,8 @@ static inline um_arena *um_arena_new(const um_arena_options *options) {
     return um_arena_make(options, UM_ARENA_FORM);
 }
 
-/* Gives all its memory back; NULL is nothing to do. */
+/* Gives all its memory back; NULL is nothing to do. One that was deleted before aborts the program, unless
+   its memory serves again or was the caller's. */
 UM_API void um_arena_delete(um_arena *arena) UM_NOTHROW;
 
 /* For the inline functions below, where the chunk has no room. Call those. */

@@ -49,7 +49,8 @@ typedef struct um_buddy_stats {
    addresses, or no such place. */
 UM_API um_buddy *um_buddy_new(const um_buddy_options *options) UM_NOTHROW;
 
-/* Gives our region and what is known of it back; NULL is nothing to do. */
+/* Gives our region and what is known of it back; NULL is nothing to do. One that was deleted before aborts
+   the program, unless its memory serves again. */
 UM_API void um_buddy_delete(um_buddy *buddy) UM_NOTHROW;
 
 /* A block of the power of two that holds so many bytes (0: the smallest). It starts at a multiple of its size

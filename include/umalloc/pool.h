@@ -73,7 +73,8 @@ typedef struct um_pool_stats {
 UM_API um_pool *um_pool_new(const um_pool_options *options) UM_NOTHROW;
 
 /* Destroys all objects, those in use too, and gives the memory back. No other thread may use the pool now, or
-   later. NULL is nothing to do. */
+   later. NULL is nothing to do. A pool that was deleted before aborts the program, unless its memory serves
+   again. */
 UM_API void um_pool_delete(um_pool *pool) UM_NOTHROW;
 
 /* An object: one that was freed, as it was left, or a new one. NULL, ENOMEM: no memory, or the bound is

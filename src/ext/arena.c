@@ -540,6 +540,8 @@ void um_arena_delete(um_arena *arena_) {
         return;
     if (in(arena_)->scratch)
         um_fatal("delete of a thread's scratch arena", arena_, 0, NULL);
+    if (in(arena_)->first.room)
+        um_room_must_be(UM_MODULE_arena, in(arena_)->first.room, "invalid um_arena_delete");
     destroy(in(arena_));
 }
 

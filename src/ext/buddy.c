@@ -201,6 +201,7 @@ um_buddy *um_buddy_new(const um_buddy_options *o) {
 void um_buddy_delete(um_buddy *b) {
     if (!b)
         return;
+    um_room_must_be(UM_MODULE_buddy, b, "invalid um_buddy_delete");
     if (b->ours)
         um_room_give(b->region, b->now.peak_bytes ? um_room_bytes(b->region) : 0);
     um_room_give(b, um_room_bytes(b));

@@ -634,6 +634,7 @@ void um_pool_delete(um_pool *p) {
     slab *s, *older;
     if (!p)
         return;
+    um_room_must_be(UM_MODULE_pool, p, "invalid um_pool_delete");
     um_lock_take(&lock);
     for (locals *l = all; l; l = l->next) {
         STORE(l->fast[p->id], &none);

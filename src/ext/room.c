@@ -2,6 +2,7 @@
    address for what it is, and the report can say who holds how much. */
 #include "ext/room.h"
 #include "front/front.h"
+#include "os/fatal.h"
 #include "os/lock.h"
 #include "space/space.h"
 
@@ -108,4 +109,9 @@ uint32_t *um_room_word(const void *p) {
 bool um_room_is(um_module m, const void *p) {
     const um_span *s = um_space_window.table ? um_span_of(p) : NULL;
     return s && um_span_kind_of(s) == UM_SPAN_EXT && p == um_span_start(s) && s->class_id == (uint8_t)m;
+}
+
+void um_room_must_be(um_module m, const void *p, const char *call) {
+    if (um_unlikely(!um_room_is(m, p)))
+        um_fatal(call, p, 0, "deleted before, or never made");
 }

@@ -24,6 +24,8 @@ UM_HIDDEN size_t um_room_bytes(const void *p);
 UM_HIDDEN uint32_t *um_room_word(const void *p);
 /* Whether p is the start of what the module took and did not give back. */
 UM_HIDDEN bool um_room_is(um_module m, const void *p);
+/* p is that, or the program deletes what is gone: says so, with the function that was called, and aborts. */
+UM_HIDDEN void um_room_must_be(um_module m, const void *p, const char *call);
 /* The place of the calling thread, where there is no other wish. */
 UM_INLINE unsigned um_room_here(void) {
     return um_place_here();

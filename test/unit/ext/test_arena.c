@@ -511,3 +511,10 @@ Test(arena, checked_finds_another_size, .signal = SIGABRT) {
 Test(arena, a_scratch_arena_cannot_be_deleted, .signal = SIGABRT) {
     um_arena_delete(um_arena_scratch(NULL));
 }
+
+Test(arena, a_second_delete_is_found, .signal = SIGABRT) {
+    um_arena *a = with(0);
+    (void)um_arena_alloc(a, 10);
+    um_arena_delete(a);
+    um_arena_delete(a);
+}

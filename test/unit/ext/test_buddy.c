@@ -212,3 +212,10 @@ Test(buddy, a_region_that_was_not_used_is_not_zero_after) {
         free(p);
     }
 }
+
+Test(buddy, a_second_delete_is_found, .signal = SIGABRT) {
+    um_buddy *b = um_buddy_new(&(um_buddy_options){.bytes = 1 << 20});
+    cr_assert_not_null(b);
+    um_buddy_delete(b);
+    um_buddy_delete(b);
+}

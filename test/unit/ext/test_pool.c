@@ -619,3 +619,9 @@ Test(pool, buffers_know_what_is_none_of_theirs, .signal = SIGABRT) {
     um_pool_buffers *b = um_pool_buffers_new(NULL);
     um_pool_buffers_put(b, um_pool_alloc(with((um_pool_options){.bytes = 64})));
 }
+
+Test(pool, a_second_delete_is_found, .signal = SIGABRT) {
+    um_pool *p = with((um_pool_options){.bytes = 64});
+    um_pool_delete(p);
+    um_pool_delete(p);
+}
