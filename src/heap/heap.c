@@ -200,17 +200,22 @@ static UM_NOINLINE void look_at_node(um_theap *h) {
         h->astray++;
 }
 
-UM_INLINE void tick(um_theap *h) {
+/* uneasy_every: ticks between two looks while much is dirty. */
+UM_INLINE void tick(um_theap *h, uint32_t uneasy_every) {
     if (um_unlikely(um_place.homing))
         look_at_node(h);
     ++h->ticks;
     if (um_unlikely((int32_t)(h->ticks - h->look_at) >= 0 ||
-                    (h->ticks % UNEASY_EVERY == 0 && um_space_uneasy())))
+                    (h->ticks % uneasy_every == 0 && um_space_uneasy())))
         tick_due(h);
 }
 
 void um_theap_tick(um_theap *h) {
-    tick(h);
+    tick(h, UNEASY_EVERY);
+}
+
+void um_theap_tick_large(um_theap *h) {
+    tick(h, 1);
 }
 
 /* s has no block in use and is the last of its class's queue: keeps it for the next refill, or gives the
@@ -540,7 +545,7 @@ um_block *um_theap_refill(um_theap *h, unsigned c) {
     bool cut = false;
     bin->refills++;
     check_source(bin);
-    tick(h);
+    tick(h, UNEASY_EVERY);
     um_theap_follow(h);
     h->untouched = NULL;
     if (!(um_bin_cached(bin) && um_cache_fetch(bin->cache)) && !find_slab(h, bin, &cut))

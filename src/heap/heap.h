@@ -135,6 +135,8 @@ UM_HIDDEN void um_theap_event(um_home *m);
 /* The same of a slab, in the midst of other work. */
 UM_HIDDEN void um_theap_slab_event(um_span *s);
 UM_HIDDEN void um_theap_tick(um_theap *h);
+/* The same of a large block, which may be all that is dirty: no later one need come. */
+UM_HIDDEN void um_theap_tick_large(um_theap *h);
 /* The place for the heap's next span. */
 UM_INLINE unsigned um_theap_place(um_theap *h) {
     return um_unlikely(um_place.turns) && !h->placed ? um_place_next(&h->turn) : h->node;

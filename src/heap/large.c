@@ -72,7 +72,7 @@ void *um_large_alloc(um_theap *h, size_t bytes, size_t align, bool *zeroed) {
     if (bytes > SIZE_MAX_BYTES || align > SIZE_MAX_BYTES)
         return NULL;
     slots = slots_for(bytes);
-    um_theap_tick(h);
+    um_theap_tick_large(h);
     um_theap_follow(h);
     if (slots <= CACHED_SLOTS_MAX && align <= UM_SLOT_BYTES)
         s = take_cached(h, slots);
@@ -106,7 +106,7 @@ void um_large_free(um_theap *h, um_span *s) {
         bytes > um_theap_cache_most() / 2 || !is_near(h, s)) {
         give_back(s);
         if (h)
-            um_theap_tick(h);
+            um_theap_tick_large(h);
         return;
     }
     um_span_set_kind(s, UM_SPAN_CACHED);
@@ -115,7 +115,7 @@ void um_large_free(um_theap *h, um_span *s) {
         drop_oldest(h);
     h->large[h->large_count++] = s;
     h->large_bytes += bytes;
-    um_theap_tick(h);
+    um_theap_tick_large(h);
 }
 
 void *um_large_resize(um_theap *h, um_span *s, size_t bytes) {
@@ -126,7 +126,7 @@ void *um_large_resize(um_theap *h, um_span *s, size_t bytes) {
         return NULL;
     slots = slots_for(bytes);
     bytes = um_round_up(bytes, um_os_page_bytes);
-    um_theap_tick(h);
+    um_theap_tick_large(h);
     if (slots < s->slots)
         um_space_shrink(s, slots);
     if (slots == s->slots || um_space_extend(s, slots, &zeroed)) {
