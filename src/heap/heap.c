@@ -18,10 +18,9 @@
 #include "space/pin.h"
 #include "space/space.h"
 
-#define KEEPER_BYTES 8192u
-
-#define UNEASY_EVERY   8u /* while much is dirty; of a quiet thread each */
-#define MORE_PAGES     4u
+#define KEEPER_BYTES   8192u
+#define UNEASY_EVERY   8u /* slow paths between two looks at the clock while much is dirty; 1 if quiet */
+#define MORE_PAGES     4u /* at a time, of a class that fills slabs */
 #define FLUSH_EVERY    256u
 #define PRESSED_EVERY  32u  /* beyond the soft limit */
 #define YOUNG_TICKS    512u /* a heap that had fewer is looked through whenever it grows */
@@ -86,7 +85,7 @@ static void warm(um_theap *h, um_bin *bin) {
     }
 }
 
-/* Much is dirty: let the next frees of every class look at the clock. */
+/* Much is dirty: let every class come by after a few frees. */
 static void arm(um_theap *h) {
     h->armed = true;
     for (unsigned c = 0; c < UM_CLASSES; c++) {

@@ -101,10 +101,9 @@ typedef struct um_theap {
     _Alignas(64) _Atomic(um_span *) pending;
 } um_theap;
 
-#define UM_HOT   16u
-#define UM_HURRY 16u /* frees between two looks at the clock while much is dirty */
-#define UM_TICK_EVERY                                                                                        \
-    64u /* slow paths between two looks at the clock, each of a dozen lines that nobody else reads */
+#define UM_HOT        16u
+#define UM_HURRY      16u /* frees of a class between two slow paths while much is dirty */
+#define UM_TICK_EVERY 64u /* slow paths between two looks at the clock: each reads a dozen cold lines */
 #define UM_KEEP_FIRST ((size_t)16384)
 #define UM_PATIENCE   4u /* looks */
 
@@ -195,7 +194,7 @@ UM_HIDDEN void um_theap_patrol(um_theap *h, unsigned classes);
 /* b, a block of s, is on a list of the calling thread's. Takes its time. */
 UM_HIDDEN bool um_theap_is_free(const um_span *s, const um_block *b);
 
-/* --- spare.c: classes that a thread hardly uses any more --- */
+/* --- spare.c: classes that a thread uses less than it did --- */
 
 #define UM_SPARE_SPEND   65536u /* blocks looked at within the decay time */
 #define UM_SPARE_ERRORS  8u
@@ -204,7 +203,7 @@ extern UM_HIDDEN _Atomic(uint32_t) um_spare_threads; /* that have a heap. Relaxe
 UM_INLINE bool um_spare_wanted(void) {
     return atomic_load_explicit(&um_spare_threads, memory_order_relaxed) > UM_SPARE_THREADS; /* hint */
 }
-/* Leaves the class's slabs to others if hardly a block of them is in use. Between two pieces of work only. */
+/* Leaves the class's slabs to others if half of their blocks are free. Between two pieces of work only. */
 UM_HIDDEN void um_spare_look(um_theap *h, unsigned class_id);
 /* Once in the decay time it may look as much again. */
 UM_HIDDEN void um_spare_renew(um_theap *h, uint64_t now_ms);

@@ -1,15 +1,15 @@
-/* Classes of which a thread has used much and uses little: its slabs of them become orphans, so that any
-   thread may fill them up. Else a program whose threads were busy once and wait now has the peak of each in
+/* Classes that a thread uses less than it did: its slabs of them become orphans, so that any thread may fill
+   them up. Else a program whose threads were busy once and wait now has the peak of each in
    memory, for a thread that waits cannot be asked.
 
    It is looked at where frees take the slow path anyway, once more than a few threads have heaps: a class of
    which half is free, and SPARE_BYTES at least, is left. What the thread frees of it later goes the way of
    remote frees, and its next malloc adopts a slab again, with what is on it. So a thread that comes and goes
    between much and little pays for each round: that is a mistake, of which a heap makes no more than
-   UM_SPARE_ERRORS in the decay time. Looks are bounded likewise.
+   UM_SPARE_ERRORS in the decay time. So are the blocks that it looks at.
 
-   Bounds: a look visits at most LOOK_BLOCKS blocks, and classes that have more are not left: theirs are slabs
-   enough for some to get empty. */
+   Bounds: a look visits at most LOOK_BLOCKS blocks, and classes that have more are not left: it would take
+   too long. */
 #include "heap/heap.h"
 #include "space/space.h"
 
@@ -42,15 +42,15 @@ static void count_queue(tally *t, const um_span *first) {
     }
 }
 
-static bool hardly_used(um_theap *h, const um_bin *bin) {
+static bool half_is_free(um_theap *h, const um_bin *bin) {
     const um_span *s = bin->current;
     tally t = {.cut = s->carved};
     um_block *tail;
     count_queue(&t, bin->avail);
     count_queue(&t, bin->full);
+    h->spent += t.cut; /* what is too many was counted too */
     if (t.cut > LOOK_BLOCKS || t.cut * um_class_bytes(bin->class_id) < SPARE_BYTES)
         return false;
-    h->spent += t.cut;
     if (s != &um_span_none)
         t.free += um_slab_walk(s, &tail);
     if (um_bin_cached(bin))
@@ -60,7 +60,7 @@ static bool hardly_used(um_theap *h, const um_bin *bin) {
 
 void um_spare_look(um_theap *h, unsigned class_id) {
     um_bin *bin = &h->bins[class_id];
-    if (h->spent >= UM_SPARE_SPEND || h != um_tls.heap || !hardly_used(h, bin))
+    if (h->spent >= UM_SPARE_SPEND || h != um_tls.heap || !half_is_free(h, bin))
         return;
     um_theap_leave_class(h, bin);
     bin->left = true;

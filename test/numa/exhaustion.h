@@ -191,8 +191,8 @@ static void check_filled(hoard *h, size_t available) {
           available / MIB);
 }
 
-/* One node after the other, so the last one is full when nobody has a page left that would tell: the kernel
- * would have to kill. The next to take memory at the same time. */
+/* One node after the other, then all at once: pages are looked at, so none lies elsewhere. (That free memory
+ * is looked at too, before the kernel would have to kill, is what full_machine proves.) */
 static void full_machine_by_threads(void) {
     size_t available[NODES_MAX];
     pthread_t thread;

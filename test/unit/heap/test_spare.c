@@ -114,6 +114,16 @@ static void *have_a_heap(void *arg) {
     return NULL;
 }
 
+Test(spare, looks_are_paid_for_and_bounded) {
+    um_theap *h = um_tls.heap;
+    for (int i = 0; i < 2000; i++)
+        cr_assert_not_null(give(BYTES));
+    for (int i = 0; i < 200; i++)
+        um_spare_look(h, um_class_of(BYTES));
+    cr_expect_geq(h->spent, UM_SPARE_SPEND);
+    cr_expect_leq(h->spent, UM_SPARE_SPEND + 1024 + 64, "no more than one look beyond");
+}
+
 Test(spare, threads_are_counted) {
     uint32_t before = um_spare_threads;
     run_thread(have_a_heap, &before);
