@@ -113,7 +113,7 @@ static UM_NOINLINE void *new_nothrow_slow(size_t bytes, size_t align, const void
 #define NEW_FORM(symbol, id, parameters, at_hand, slow)                                                      \
     UM_EXPORT void *id parameters __asm__(symbol);                                                           \
     UM_EXPORT void *id parameters {                                                                          \
-        void *p = um_front_take(at_hand);                                                                    \
+        void *p = um_front_take_ahead(at_hand);                                                              \
         return um_likely(p != NULL) ? p : slow;                                                              \
     }
 

@@ -86,6 +86,15 @@ UM_INLINE void *um_front_take(size_t bytes) {
     return NULL;
 }
 
+/* The same for C++ objects, many of which other threads free: those come back in another processor's cache,
+   so the block that is next is asked for now. An instruction more than malloc has room for. */
+UM_INLINE void *um_front_take_ahead(size_t bytes) {
+    um_block *b = um_front_take(bytes);
+    if (um_likely(b != NULL))
+        __builtin_prefetch(b->next, 1);
+    return b;
+}
+
 UM_INLINE void *um_front_malloc(size_t bytes) {
     void *p = um_front_take(bytes);
     return um_likely(p != NULL) ? p : um_front_alloc(bytes);

@@ -395,8 +395,24 @@ static UM_COLD _Noreturn void wrong_size(const void *p, const um_span *s) {
              "allocated with another size or alignment");
 }
 
+/* p is a block of that size and alignment in the slab of a chain that it would join. Neither the slab's
+   record nor the block is looked at: both may be in another processor's cache, and what is only written is
+   not waited for. */
+UM_INLINE bool joins_as_claimed(const void *p, size_t bytes, size_t align) {
+    uintptr_t slot = um_round_down((uintptr_t)p, UM_SLOT_BYTES);
+    const um_out *o = um_remote_chain(um_tls.out, slot);
+    /* NULL's is 0, and so is that of a chain not in use */
+    if (!slot || o->slot != slot || bytes - 1 >= UM_MEDIUM_MAX || align > ALIGN_MIN ||
+        um_class_of(bytes) != o->class_id)
+        return false;
+    return um_slab_index_by(o->reciprocal, p) * um_class_bytes(o->class_id) == (uintptr_t)p - slot;
+}
+
 UM_NOINLINE void um_front_free_claimed(void *p, size_t bytes, size_t align) {
-    const um_span *s = um_span_of(p);
+    const um_span *s;
+    if (um_likely(joins_as_claimed(p, bytes, align)) && um_likely(um_remote_join(p)))
+        return;
+    s = um_span_of(p);
     if (um_unlikely(has_block(s, p) &&
                     (!size_agrees(s, bytes, um_max(align, ALIGN_MIN)) || (uintptr_t)p % align)))
         wrong_size(p, s);

@@ -9,7 +9,7 @@
 #include "slab/slab.h"
 #include "space/place.h"
 
-#define UM_OUT_SLOTS      16u /* slabs that a thread batches remote frees for */
+#define UM_OUT_SLOTS      64u /* slabs that a thread batches remote frees for */
 #define UM_KEEPERS_MAX    2u
 #define UM_LARGE_CACHE    8u
 #define UM_PENDING_CLOSED ((um_span *)1)
@@ -56,7 +56,9 @@ UM_INLINE bool um_bin_cached(const um_bin *bin) {
 typedef struct um_out {
     uintptr_t slot; /* where the slab starts; 0: unused */
     um_block *head, *tail;
-    uint32_t room; /* blocks that may still join */
+    uint16_t room;    /* blocks that may still join */
+    uint8_t class_id; /* this and the next are the slab's; its record may be in another processor's cache */
+    uint32_t reciprocal;
 } um_out;
 
 typedef struct um_theap {

@@ -31,7 +31,9 @@ UM_NOINLINE void um_remote_start(um_theap *h, um_span *s, um_block *b) {
         send(h, o);
     o->slot = slot;
     o->head = o->tail = b;
-    o->room = s->transit - 1u;
+    o->room = (uint16_t)(s->transit - 1u);
+    o->class_id = s->class_id;
+    o->reciprocal = s->reciprocal;
     b->next = um_slab_end(s);
     b->self = (uintptr_t)b;
     if (o->room == 0)

@@ -25,11 +25,15 @@ UM_INLINE um_block *um_slab_end(const um_span *s) {
     return (um_block *)(uintptr_t)&s->end;
 }
 
-/* Number of the block that p points into. The product with the rounded reciprocal errs by less than 2^-16 of
-   a block for offsets below 2^16, so its whole part is exact. */
-UM_INLINE unsigned um_slab_index(const um_span *s, const void *p) {
+/* Number of the block of a slab that p points into. The product with the rounded reciprocal errs by less than
+   2^-16 of a block for offsets below 2^16, so its whole part is exact. */
+UM_INLINE unsigned um_slab_index_by(uint32_t reciprocal, const void *p) {
     uint64_t offset = (uintptr_t)p & (UM_SLOT_BYTES - 1);
-    return (unsigned)(offset * s->reciprocal >> 32);
+    return (unsigned)(offset * reciprocal >> 32);
+}
+
+UM_INLINE unsigned um_slab_index(const um_span *s, const void *p) {
+    return um_slab_index_by(s->reciprocal, p);
 }
 
 /* p is the start of one of the slab's blocks. */

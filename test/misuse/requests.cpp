@@ -5,6 +5,7 @@
 #include <dlfcn.h>
 #include <new>
 #include <string>
+#include <thread>
 
 namespace {
 
@@ -68,6 +69,30 @@ outcome delete_with_more(size_t n) {
     armed();
     operator delete(p, n * 4);
     return GOT_AWAY;
+}
+
+/* Another thread deletes some rightly before one wrongly: it may have blocks of the same size on their way.
+ */
+outcome delete_some_then(size_t n, void (*wrong)(void *p, size_t n)) {
+    void *p[24];
+    for (void *&q : p)
+        q = operator new(n);
+    std::thread([&] {
+        for (unsigned i = 1; i < 24; i++)
+            operator delete(p[i], n);
+        armed();
+        wrong(p[0], n);
+    }).join();
+    return GOT_AWAY;
+}
+
+outcome delete_with_less_elsewhere(size_t n) {
+    return delete_some_then(n, [](void *p, size_t bytes) { operator delete(p, bytes / 2); });
+}
+
+outcome delete_inside_elsewhere(size_t n) {
+    return delete_some_then(
+        n, [](void *p, size_t bytes) { operator delete(static_cast<char *>(p) + 16, bytes); });
 }
 
 outcome delete_with_minus_one(size_t n) {
@@ -198,6 +223,8 @@ const family wrong_requests[] = {
     FAMILY(delete_of_strings, ONE),
     FAMILY(delete_with_less, ALL),
     FAMILY(delete_with_more, ALL),
+    FAMILY(delete_with_less_elsewhere, ALL),
+    FAMILY(delete_inside_elsewhere, ALL),
     FAMILY(delete_with_minus_one, ALL),
     FAMILY(delete_array_with_more, ALL),
     FAMILY(aligned_then_plain_delete, ALL),
