@@ -45,17 +45,19 @@ Test(hard_guard, alignments_and_what_does_not_fit) {
     cr_expect_eq(kind_of(p), UM_SPAN_HARD);
 }
 
+/* Of 1000 draws of one in four, 250 come out, 14 more or less: the bounds are seven times that away. */
 Test(hard_guard, after_the_first_ones_some_start_with_their_page) {
-    unsigned starts = 0;
+    unsigned guarded = 0, starts = 0;
     um_hard_setting.first_guarded = 0;
-    um_hard_setting.sample = 1; /* every block */
-    for (int i = 0; i < 200; i++) {
+    um_hard_setting.sample = 1; /* two of three blocks */
+    while (guarded < 1000) {
         char *p = um_hard_alloc(100, 0, UM_FAMILY_MALLOC, UM_HARD_FRAME);
+        guarded += kind_of(p) == UM_SPAN_HARD_POOL;
         starts += kind_of(p) == UM_SPAN_HARD_POOL && p == page_of(p);
         take_back(p);
     }
-    cr_expect_gt(starts, 20, "one in four: %u of 200", starts);
-    cr_expect_lt(starts, 100, "one in four: %u of 200", starts);
+    cr_expect_gt(starts, 150, "one in four: %u of 1000", starts);
+    cr_expect_lt(starts, 350, "one in four: %u of 1000", starts);
 }
 
 Test(hard_guard, sampling) {
