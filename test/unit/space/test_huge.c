@@ -326,6 +326,21 @@ Test(huge, what_is_kept_is_reused_and_trimmed) {
     cr_expect_eq(um_spaces[0].kept_bytes, 0);
 }
 
+Test(huge, what_is_kept_goes_beyond_a_soft_limit) {
+    take_pages(3);
+    give(slot[SLOTS + 5]);
+    give(slot[SLOTS + 7]);
+    purge_all();
+    cr_assert_eq(um_spaces[0].kept_bytes, 2 * UM_SLOT_BYTES);
+    um_space_relieve();
+    cr_expect_eq(um_spaces[0].dirty_bytes, 2 * UM_SLOT_BYTES, "there is no limit");
+    um_space_setting.soft_limit_bytes = um_space_footprint - UM_SLOT_BYTES;
+    um_space_relieve();
+    cr_expect_eq(um_space_excess(), 0);
+    cr_expect_lt(um_spaces[0].dirty_bytes, 2 * UM_SLOT_BYTES);
+    um_space_check();
+}
+
 Test(huge, whole_pages_are_purged_before_parts) {
     take_pages(4);
     for (int i = 0; i < 10; i++)

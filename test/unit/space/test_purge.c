@@ -209,6 +209,21 @@ Test(purge, locked_memory_stays_dirty) {
     cr_expect_eq(*um_span_start(s), 0x5a);
 }
 
+Test(purge, beyond_a_soft_limit_what_was_refused_a_moment_ago_is_tried_again) {
+    um_span *s = take_filled(SLOTS);
+    (void)take_filled(1);
+    cr_assert_eq(syscall(SYS_mlock, um_span_start(s), SLOTS * UM_SLOT_BYTES), 0);
+    give(s);
+    cr_expect_not(um_space_trim(0));
+    cr_assert_eq(syscall(SYS_munlock, um_span_start(s), SLOTS * UM_SLOT_BYTES), 0);
+    um_space_setting.soft_limit_bytes = 1;
+    um_space_purge_excess(&um_spaces[0]);
+    cr_expect_eq(s->state, UM_DIRTY, "usually it is not");
+    um_space_relieve();
+    cr_expect_eq(s->state, UM_CLEAN);
+    cr_expect_eq(stat_now().dirty, 0);
+}
+
 Test(purge, scarce_addresses_are_given_back_and_taken_again) {
     bool zeroed = false;
     size_t mapped;
