@@ -179,8 +179,8 @@ static UM_COLD void free_late(um_span *s, um_block *b) {
     um_remote_push(s, b, b, 1);
 }
 
-/* A thread that only frees gets a heap too, for its chains and ticks; but not for the few frees with which
-   libc ends every thread, after our hand-over. */
+/* A thread that only frees gets a heap too, for its chains and ticks; but not for a few: what a thread of C++
+   was started with, or what libc frees of a thread when it is too late for a hand-over. */
 static UM_NOINLINE um_theap *heap_for_free(void) {
     return um_tls.exited || um_tls.early_frees++ < EARLY_FREES_MAX ? NULL : um_front_heap();
 }
