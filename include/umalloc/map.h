@@ -124,7 +124,9 @@ UM_API size_t um_map_recheck(const um_map *m) UM_NOTHROW;
 UM_API bool um_map_seal(const um_map *m, bool fixed) UM_NOTHROW;
 
 /* Copies out of the map, without SIGBUS. The number of bytes copied; less than `bytes`: the rest is behind
-   the end of the map (errno unchanged) or of the file (EFAULT), or could not be read (EIO or EFAULT). */
+   the end of the map (errno unchanged) or of the file (EFAULT), or could not be read (EFAULT). Where a filter
+   of system calls forbids process_vm_writev, a pipe serves, which needs two descriptors for the moment; with
+   neither, nothing is copied and errno says why (EMFILE, EPERM). */
 UM_API size_t um_map_read(const um_map *m, size_t offset, void *to, size_t bytes) UM_NOTHROW;
 
 /* The same into the map. Of a map for reading: 0 and EACCES. */

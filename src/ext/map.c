@@ -375,7 +375,8 @@ bool um_map_seal(const um_map *m, bool fixed) {
 static size_t copy(const um_map *m, size_t offset, void *plain, size_t bytes, bool into) {
     size_t backed = um_map_recheck(m), in_map = offset < m->bytes ? um_min(bytes, m->bytes - offset) : 0;
     size_t there = offset < backed ? um_min(in_map, backed - offset) : 0, done = 0;
-    int err = um_os_file_copy((uintptr_t)m->base + offset, (uintptr_t)plain, there, into, &done);
+    uintptr_t mapped = (uintptr_t)m->base + offset, other = (uintptr_t)plain;
+    int err = um_os_copy(into ? mapped : other, into ? other : mapped, there, &done);
     if (err || done < in_map)
         errno = err ? err : EFAULT;
     return done;

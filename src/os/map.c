@@ -1,5 +1,4 @@
-/* The system calls of maps. Copies go by process_vm_readv and its sister on the process itself: the kernel
-   walks the pages as for any other process and tells EFAULT where a program's own access would be SIGBUS. */
+/* The system calls of maps: files, what of them is mapped, and what the kernel is told about it. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -12,7 +11,6 @@
 #include <linux/memfd.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/uio.h>
 
 #ifndef MADV_POPULATE_READ
 #define MADV_POPULATE_READ  22
@@ -103,17 +101,4 @@ int um_os_unlock(uintptr_t at, size_t bytes) {
 
 int um_os_file_flush(uintptr_t at, size_t bytes) {
     return error_of(kernel(SYS_msync, (long)at, (long)bytes, MS_SYNC, 0, 0, 0));
-}
-
-int um_os_file_copy(uintptr_t mapped, uintptr_t plain, size_t bytes, bool into, size_t *done) {
-    long nr = into ? SYS_process_vm_writev : SYS_process_vm_readv;
-    for (*done = 0; *done < bytes;) {
-        struct iovec here = {(void *)(plain + *done), bytes - *done},
-                     there = {(void *)(mapped + *done), bytes - *done};
-        long ret = kernel(nr, um_os_pid(), (long)&here, 1, (long)&there, 1, 0);
-        if (ret <= 0)
-            return ret ? error_of(ret) : EFAULT;
-        *done += (size_t)ret;
-    }
-    return 0;
 }

@@ -46,8 +46,5 @@ UM_HIDDEN int um_os_advise(uintptr_t at, size_t bytes, um_os_advice advice);
 UM_HIDDEN int um_os_file_prefault(uintptr_t at, size_t bytes, bool write);
 UM_HIDDEN int um_os_unlock(uintptr_t at, size_t bytes);
 UM_HIDDEN int um_os_file_flush(uintptr_t at, size_t bytes);
-/* Copies between the program's own memory, without a signal where pages are missing: *done bytes; less than
-   all: an errno value. `into`: from `plain` to `mapped`. */
-UM_HIDDEN int um_os_file_copy(uintptr_t mapped, uintptr_t plain, size_t bytes, bool into, size_t *done);
 
 #endif

@@ -29,8 +29,9 @@ UM_HIDDEN int um_os_map_at(uintptr_t at, size_t bytes);
 UM_HIDDEN int um_os_map_pool_at(uintptr_t at, size_t bytes, unsigned shift);
 /* Something is mapped in all of the range. */
 UM_HIDDEN bool um_os_is_mapped(uintptr_t at, size_t bytes);
-/* As memcpy, but what cannot be read is EFAULT. */
-UM_HIDDEN int um_os_copy(uintptr_t to, uintptr_t from, size_t bytes);
+/* Copies within the process, without a signal where pages are missing: *done bytes; less than all: EFAULT, or
+   another errno value where the kernel refuses each way to copy. */
+UM_HIDDEN int um_os_copy(uintptr_t to, uintptr_t from, size_t bytes, size_t *done);
 /* Whether nothing is mapped in the range now; nobody keeps it so. True where the kernel will not say: it
    refuses a range of this length for its own limits. */
 UM_HIDDEN bool um_os_seems_free(uintptr_t at, size_t bytes);

@@ -153,12 +153,12 @@ static int ask_parent(const um_hugetlb_gate *gate, uintptr_t lost, uintptr_t int
 
 /* By way of a slot that is used over and over: what is zero costs the child no memory. */
 static int copy_page(const um_hugetlb_gate *gate, uintptr_t to, uintptr_t from, size_t bytes, uintptr_t by) {
-    for (size_t done = 0; done < bytes; done += UM_SLOT_BYTES) {
-        int err = um_os_copy(by, from + done, UM_SLOT_BYTES);
-        if (err == EFAULT)
-            err = ask_parent(gate, from + done, by);
-        if (err)
+    for (size_t done = 0, copied; done < bytes; done += UM_SLOT_BYTES) {
+        int err = um_os_copy(by, from + done, UM_SLOT_BYTES, &copied);
+        if (err == EFAULT && ask_parent(gate, from + done, by) != 0)
             return err;
+        if (err && err != EFAULT) /* the kernel copies nothing: only where a page is gone is it a signal */
+            __builtin_memcpy((void *)by, (void *)(from + done), UM_SLOT_BYTES);
         if (!um_is_zero(by, UM_SLOT_BYTES))
             __builtin_memcpy((void *)(to + done), (void *)by, UM_SLOT_BYTES);
     }

@@ -17,7 +17,7 @@
 #define OS_FAULT_POINTS(X)                                                                                   \
     X(um_os_map_at, int, (uintptr_t a, size_t n), (a, n), +)                                                 \
     X(um_os_map_pool_at, int, (uintptr_t a, size_t n, unsigned shift), (a, n, shift), +)                     \
-    X(um_os_copy, int, (uintptr_t to, uintptr_t from, size_t n), (to, from, n), +)                           \
+    X(um_os_copy, int, (uintptr_t to, uintptr_t from, size_t n, size_t * done), (to, from, n, done), +)      \
     X(um_os_pull, int, (uintptr_t from, size_t n, uintptr_t to), (from, n, to), +)                           \
     X(um_os_socket_pair, int, (int fds[2]), (fds), +)                                                        \
     X(um_os_send, int, (int fd, const void *from, size_t n), (fd, from, n), +)                               \
@@ -66,9 +66,7 @@
     X(um_os_advise, int, (uintptr_t a, size_t n, um_os_advice advice), (a, n, advice), +)                    \
     X(um_os_file_prefault, int, (uintptr_t a, size_t n, bool write), (a, n, write), +)                       \
     X(um_os_unlock, int, (uintptr_t a, size_t n), (a, n), +)                                                 \
-    X(um_os_file_flush, int, (uintptr_t a, size_t n), (a, n), +)                                             \
-    X(um_os_file_copy, int, (uintptr_t mapped, uintptr_t plain, size_t n, bool into, size_t *done),          \
-      (mapped, plain, n, into, done), +)
+    X(um_os_file_flush, int, (uintptr_t a, size_t n), (a, n), +)
 
 enum os_fault_point {
 #define X(name, type, parameters, arguments, sign) OS_FAULT_AT_##name,

@@ -2,6 +2,7 @@
 #include "conf/counters.h"
 #include "dies.h"
 #include "os/os.h"
+#include "refuse.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -10,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <umalloc/map.h>
 #include <unistd.h>
@@ -193,7 +195,7 @@ static void read_at(void *at) {
     _exit(*(volatile char *)at ? 0 : 0);
 }
 
-Test(map, truncation_is_an_error_not_a_signal) {
+static void check_truncation(void) {
     um_map *m = needed(um_map_file(file_of(20000), UM_MAP_WRITE));
     char got[20000];
     cr_assert_eq(truncate(path, 5000), 0);
@@ -214,6 +216,11 @@ Test(map, truncation_is_an_error_not_a_signal) {
     cr_assert(um_map_resize(m, 20000));
     cr_expect_eq(um_map_read(m, 0, got, 20000), 20000, "whole again");
     um_map_close(m);
+    gone();
+}
+
+Test(map, truncation_is_an_error_not_a_signal) {
+    check_truncation();
 }
 
 Test(map, reads_end_where_the_map_does) {
@@ -240,7 +247,7 @@ static void *shrink_and_grow(void *unused) {
     return unused;
 }
 
-Test(map, truncation_in_the_middle_of_a_read_is_no_signal) {
+static void check_races(void) {
     um_map *m = needed(um_map_file(file_of(1), UM_MAP_WRITE));
     static char got[1 << 20];
     pthread_t t;
@@ -252,7 +259,19 @@ Test(map, truncation_in_the_middle_of_a_read_is_no_signal) {
     }
     atomic_store(&enough, true);
     pthread_join(t, NULL);
+    atomic_store(&enough, false);
     um_map_close(m);
+    gone();
+}
+
+Test(map, truncation_in_the_middle_of_a_read_is_no_signal) {
+    check_races();
+}
+
+Test(map, copies_though_a_filter_forbids_the_call) {
+    cr_assert(refuse(SYS_process_vm_writev, EPERM));
+    check_truncation();
+    check_races();
 }
 
 /* --- shared memory --- */

@@ -6,6 +6,7 @@
 #include "os/os.h"
 
 #include "dies.h"
+#include "refuse.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -172,6 +173,54 @@ Test(os, move_into_more_room_gives_one_mapping) {
     *(char *)(to + 2 * page) = 0x33;
     cr_expect_eq(um_os_move(to, 3 * page, again, 4 * page), 0, "which can be moved on");
     cr_expect_eq(*(char *)(again + 2 * page), 0x33);
+}
+
+/* Whole pages and what comes before missing ones, from and to odd addresses; no signal. */
+static void check_copies(void) {
+    size_t done;
+    uintptr_t from = map(4 * page), to = map(5 * page), odd = to + 77;
+    for (size_t i = 0; i < 4 * page; i++)
+        ((char *)from)[i] = (char)(i * 7 + i / page);
+    cr_expect_eq(um_os_copy(odd, from + 5, 4 * page - 5, &done), 0);
+    cr_expect_eq(done, 4 * page - 5);
+    cr_expect_eq(memcmp((void *)odd, (void *)(from + 5), done), 0);
+    cr_expect_eq(um_os_copy(to, from, 0, &done), 0);
+    cr_assert_eq(um_os_protect(from + 2 * page, page, false), 0);
+    memset((void *)to, 0, 5 * page);
+    cr_expect_eq(um_os_copy(odd, from + 5, 4 * page - 5, &done), EFAULT);
+    cr_expect_eq(done, 2 * page - 5);
+    cr_expect_eq(memcmp((void *)odd, (void *)(from + 5), done), 0);
+    cr_expect_eq(um_os_copy(from + page, odd, 2 * page, &done), EFAULT);
+    cr_expect_eq(done, page);
+    cr_expect_eq(um_os_copy(to, 1, 1, &done), EFAULT);
+    cr_expect_eq(um_os_copy(1, to, 1, &done), EFAULT);
+    cr_expect_eq(done, 0);
+}
+
+static int next_descriptor(void) {
+    int fd = dup(0);
+    close(fd);
+    return fd;
+}
+
+Test(os, copies_end_where_memory_is_missing) {
+    check_copies();
+}
+
+Test(os, copies_though_a_filter_forbids_the_call) {
+    int fd = next_descriptor();
+    cr_assert(refuse(SYS_process_vm_writev, EPERM));
+    check_copies();
+    cr_expect_eq(next_descriptor(), fd);
+}
+
+Test(os, without_any_way_to_copy_there_is_an_error) {
+    char a = 1, b = 2;
+    size_t done;
+    cr_assert(refuse(SYS_process_vm_writev, ENOSYS) && refuse(SYS_pipe2, EMFILE));
+    cr_expect_eq(um_os_copy((uintptr_t)&a, (uintptr_t)&b, 1, &done), EMFILE);
+    cr_expect_eq(done, 0);
+    cr_expect_eq(a, 1);
 }
 
 Test(os, errno_stays_and_calls_are_counted) {

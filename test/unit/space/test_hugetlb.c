@@ -64,14 +64,15 @@ Test(pool, one_that_is_short_is_said_once_and_gone_around, .init = start) {
 Test(pool, what_cannot_be_read_is_an_error_and_no_signal) {
     size_t page = um_os_page_bytes;
     uintptr_t from, to;
+    size_t done;
     cr_assert_eq(um_os_map(4 * page, &from), 0);
     cr_assert_eq(um_os_map(4 * page, &to), 0);
     memset((void *)from, 0x5a, 4 * page);
-    cr_expect_eq(um_os_copy(to, from, 4 * page), 0);
+    cr_expect_eq(um_os_copy(to, from, 4 * page, &done), 0);
     cr_expect_eq(memcmp((void *)to, (void *)from, 4 * page), 0);
     cr_expect(um_os_is_mapped(from, 4 * page));
     cr_assert_eq(mprotect((void *)(from + page), page, PROT_NONE), 0);
-    cr_expect_neq(um_os_copy(to, from, 4 * page), 0);
+    cr_expect_neq(um_os_copy(to, from, 4 * page, &done), 0);
     cr_expect(um_os_is_mapped(from, 4 * page));
     cr_assert_eq(um_os_unmap(from + page, page), 0);
     cr_expect_not(um_os_is_mapped(from, 4 * page));
