@@ -1,9 +1,9 @@
 /* Giving memory back. Two rules: active + dirty never exceeds what the program itself needed within the last
    interval (its recent peak of active), unless what is dirty is little beside that (a quarter, or a floor);
-   this is enforced where spans are freed or taken. And what lay dirty for decay_ms goes whatever the budget,
-   when some thread comes by (um_space_tick). MADV_DONTNEED, because MADV_FREE'd pages still count as
-   resident. The call happens outside the lock on a span that is marked BUSY, so that nobody takes or merges
-   it. */
+   this is enforced where spans are freed or taken, and of a long span only the excess goes. And what lay
+   dirty for decay_ms goes whatever the budget, when some thread comes by (um_space_tick). MADV_DONTNEED,
+   because MADV_FREE'd pages still count as resident. The call happens outside the lock on a span that is
+   marked BUSY, so that nobody takes or merges it. */
 #include "space/internal.h"
 #include "conf/counters.h"
 #include "conf/options.h"
@@ -17,6 +17,7 @@
 #define SPARSE_FLOOR    (256 * UM_KIB)
 #define SPARSE_PART     8u
 #define REFUSED_WAIT_MS 1000u
+#define PART_SLOTS_MIN  16u /* purged of a longer span; less is not worth a call, nor unmapped */
 #define UNMAP_SLOTS     16u /* where addresses are scarce, spans of 1 MiB and more give theirs back too */
 
 _Static_assert((int)UM_SPACE_HUGE_AUTO == (int)UM_HUGEPAGES_AUTO &&
@@ -89,6 +90,26 @@ static bool purge_one(um_space *sp, um_span *s) {
     return true;
 }
 
+static bool is_clean_before(const um_space *sp, const um_span *s) {
+    const um_span *left = s - 1;
+    if (um_span_index(s) <= sp->first_slot)
+        return false;
+    if (um_span_kind_of(left) == UM_SPAN_FREE_TAIL)
+        left = s - left->slots;
+    return um_span_kind_of(left) == UM_SPAN_FREE && left->state == UM_CLEAN;
+}
+
+/* Of a long span no more goes than must, for what stays need not be faulted in again: the end beside clean
+   memory, so that neither gets into more pieces. Huge pages go as a whole. */
+static void spare_part_locked(const um_space *sp, const um_span *s, size_t excess, size_t *skip,
+                              size_t *slots) {
+    size_t part = um_max((excess + UM_SLOT_BYTES - 1) >> UM_SLOT_SHIFT, PART_SLOTS_MIN);
+    if (um_huge_any(&sp->huge) || um_hugetlb_asked() || part + PART_SLOTS_MIN > s->slots)
+        return;
+    *skip = is_clean_before(sp, s) ? 0 : s->slots - part;
+    *slots = part;
+}
+
 /* What to purge now, detached; NULL: enough was done. */
 static um_span *next_locked(um_space *sp, size_t keep, uint64_t before_ms, bool forced) {
     size_t skip, slots;
@@ -106,6 +127,8 @@ static um_span *next_locked(um_space *sp, size_t keep, uint64_t before_ms, bool 
         slots = s->slots;
         if (um_space_setting.rigid)
             um_pin_spare_locked(sp, s, &skip, &slots);
+        else if (s->freed_ms >= before_ms)
+            spare_part_locked(sp, s, sp->dirty_bytes - sp->kept_bytes - keep, &skip, &slots);
         if (slots && (forced || !um_huge_keeps_locked(sp, s)))
             break;
         um_space_keep_locked(sp, s);

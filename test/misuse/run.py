@@ -133,7 +133,7 @@ def check(library, program, names, page):
     on_page = read_table(page)
     for title, stopped in ours(library, program, names).items():
         column_of_page = on_page.get(title, {})
-        differ = ["%s under %s: the page says %s, it is %s" % (family, title, column_of_page.get(family), cell)
+        differ = ["%s under %s: the page says %s, it is %s" % (family, title, column_of_page.get(family.replace("_", " ")), cell)
                   for family, cell in cells(stopped).items() if column_of_page.get(family.replace("_", " ")) != cell]
         if len(differ) > CHANCE[title.split(", ")[1]]:
             wrong += differ

@@ -96,6 +96,30 @@ Test(purge, oldest_go_first_down_to_the_maximum) {
     cr_expect_eq(um_count.purged_bytes, (SPANS - 10) * UM_MIB);
 }
 
+Test(purge, of_a_long_span_only_the_excess_goes) {
+    um_span *before = take_filled(1), *s = take_filled(16 * SLOTS);
+    um_space_setting.dirty_max = 10 * UM_MIB;
+    give(s);
+    cr_expect_eq(stat_now().dirty, 10 * UM_MIB);
+    cr_expect_eq(um_count.purged_bytes, 6 * UM_MIB);
+    cr_expect_eq(s->slots, 10 * SLOTS);
+    cr_expect_eq(s[10 * SLOTS].slots, um_spaces[0].opened_slots - 1 - 10 * SLOTS, "all that is clean is one");
+    give(before);
+    cr_expect_eq(stat_now().dirty, 9 * UM_MIB + UM_SLOT_BYTES, "no less than 1 MiB at a time");
+}
+
+Test(purge, what_goes_of_a_long_span_is_beside_clean_memory) {
+    um_span *s = take_filled(4 * SLOTS), *dirty = take_filled(16 * SLOTS), *last = take_filled(1);
+    um_space_free(s, 0); /* never touched: clean */
+    um_space_setting.dirty_max = 10 * UM_MIB;
+    give(dirty);
+    cr_expect_eq(stat_now().dirty, 10 * UM_MIB);
+    cr_expect_eq(s->slots, 10 * SLOTS);
+    cr_expect_eq(s->state, UM_CLEAN);
+    cr_expect_eq(last[-1].slots, 10 * SLOTS);
+    cr_expect_eq(dirty[6 * SLOTS].state, UM_DIRTY);
+}
+
 Test(purge, decay_zero_keeps_nothing) {
     um_space_setting.decay_ms = 0;
     take_all();
