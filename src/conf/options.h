@@ -49,9 +49,9 @@ typedef enum um_harden_level { UM_HARDEN_OFF, UM_HARDEN_ON, UM_HARDEN_FULL } um_
     X(dirty_max, DIRTY_MAX, BYTES, 0, 0, 1ull << 46, "bytes", "stable",                                      \
       "Most freed memory kept for reuse whatever its age; 0 adapts it to the live peak.")                    \
     X(thread_cache, THREAD_CACHE, BYTES, 1ull << 20, 0, 1ull << 30, "bytes", "stable",                       \
-      "Most empty slabs that a thread keeps for itself; half as much bounds its free large spans and, for "  \
-      "each size class in heavy use, the frees between two turns of its cache of blocks (twice that in a "   \
-      "steady state).")                                                                                      \
+      "Most empty slabs that a thread keeps for itself, and most of what it freed of other threads and has " \
+      "not sent back; half as much bounds its free large spans and, for each size class in heavy use, the "  \
+      "frees between two turns of its cache of blocks (twice that in a steady state).")                      \
     X(limit, LIMIT, BYTES, 0, 0, 1ull << 46, "bytes", "stable",                                              \
       "Hard limit on memory in use or kept for reuse; beyond it malloc answers NULL and ENOMEM. 0 means "    \
       "none.")                                                                                               \

@@ -56,8 +56,10 @@ UM_INLINE bool um_bin_cached(const um_bin *bin) {
 typedef struct um_out {
     uintptr_t slot; /* where the slab starts; 0: unused */
     um_block *head, *tail;
-    uint16_t room;    /* blocks that may still join */
-    uint8_t class_id; /* this and the next are the slab's; its record may be in another processor's cache */
+    uint16_t room; /* blocks that may still join */
+    uint8_t most;  /* blocks of it when it is full */
+    /* The slab's, whose record may be in another processor's cache. */
+    uint8_t class_id;
     uint32_t reciprocal;
 } um_out;
 

@@ -8,8 +8,8 @@
    and finds an orphan, another owner, or (the exit is still under way) leaves the blocks to it: see
    um_remote_deliver.
 
-   Bounds: a thread holds at most UM_OUT_SLOTS chains of 16 KiB (of one block where blocks are larger) in
-   transit. */
+   Bounds: a thread holds at most UM_OUT_SLOTS chains of 16 KiB in transit, and no more than it may cache
+   (UMALLOC_THREAD_CACHE). A chain that would be of one block is sent at once. */
 #include "heap/heap.h"
 #include "os/fatal.h"
 #include "slab/remote.h"
@@ -17,11 +17,18 @@
 
 static void send(um_theap *h, um_out *o) {
     um_span *s = um_span_at(um_window_offset((void *)o->slot));
-    uint32_t count = s->transit - o->room;
+    uint32_t count = (uint32_t)o->most - o->room;
     h->remote_batches++;
     h->remote_frees += count;
     o->slot = 0;
     um_remote_push(s, o->head, o->tail, count);
+}
+
+/* All chains together hold no more than the thread cache may. */
+static uint8_t chain_most(const um_span *s) {
+    uint64_t share = um_min(um_theap_cache_most() / UM_OUT_SLOTS, UM_SLOT_BYTES - 1);
+    uint64_t blocks = share * s->reciprocal >> 32; /* share / s->block_bytes: see um_slab_index_by */
+    return (uint8_t)um_max(1, um_min(s->transit, blocks));
 }
 
 UM_NOINLINE void um_remote_start(um_theap *h, um_span *s, um_block *b) {
@@ -31,7 +38,8 @@ UM_NOINLINE void um_remote_start(um_theap *h, um_span *s, um_block *b) {
         send(h, o);
     o->slot = slot;
     o->head = o->tail = b;
-    o->room = (uint16_t)(s->transit - 1u);
+    o->most = chain_most(s);
+    o->room = (uint16_t)(o->most - 1u);
     o->class_id = s->class_id;
     o->reciprocal = s->reciprocal;
     b->next = um_slab_end(s);

@@ -32,8 +32,9 @@ static unsigned in_transit(const um_theap *h, const um_span *s) {
     for (unsigned i = 0; i < UM_OUT_SLOTS; i++) {
         const um_span *of = um_span_of((void *)h->out[i].slot);
         if (of && (!s || of == s)) {
-            cr_assert_lt(h->out[i].room, of->transit);
-            n += of->transit - h->out[i].room;
+            cr_assert_lt(h->out[i].room, h->out[i].most);
+            cr_assert_leq(h->out[i].most, of->transit);
+            n += h->out[i].most - h->out[i].room;
         }
     }
     return n;
@@ -164,6 +165,36 @@ Test(remote, transit_is_bounded_however_many_slabs) {
     run_thread(free_first_block_of_each_slab, NULL);
     um_theap_flush(heap());
     cr_expect_leq(count_slabs().slabs, 1);
+}
+
+static void *free_by_twos(void *arg) {
+    (void)arg;
+    for (unsigned i = 0; i < block_count; i++) {
+        take_back(blocks[i]);
+        cr_assert_leq(in_transit(heap(), NULL), 1, "two blocks are a chain that is full");
+    }
+    cr_expect_eq(heap()->remote_batches, block_count / 2);
+    leave();
+    return NULL;
+}
+
+static void *free_at_once(void *arg) {
+    (void)arg;
+    for (unsigned i = 0; i < block_count; i++) {
+        take_back(blocks[i]);
+        cr_assert_eq(in_transit(heap(), NULL), 0);
+    }
+    leave();
+    return NULL;
+}
+
+Test(remote, no_more_is_in_transit_than_may_be_cached) {
+    um_theap_cache_bytes = UM_OUT_SLOTS * (size_t)2 * 64 + 63;
+    give_many(100, 64);
+    run_thread(free_by_twos, NULL);
+    um_theap_cache_bytes = 0;
+    give_many(100, 64);
+    run_thread(free_at_once, NULL);
 }
 
 static void *free_past_exit(void *arg) {
