@@ -25,20 +25,19 @@ static void send(um_theap *h, um_out *o) {
 }
 
 /* All chains together hold no more than the thread cache may. */
-static uint8_t chain_most(const um_span *s) {
-    uint64_t share = um_min(um_theap_cache_most() / UM_OUT_SLOTS, UM_SLOT_BYTES - 1);
-    uint64_t blocks = share * s->reciprocal >> 32; /* share / s->block_bytes: see um_slab_index_by */
-    return (uint8_t)um_max(1, um_min(s->transit, blocks));
+static UM_NOINLINE uint8_t chain_share(const um_span *s) {
+    return (uint8_t)um_max(1, um_min(s->transit, um_theap_cache_most() / UM_OUT_SLOTS / s->block_bytes));
 }
 
 UM_NOINLINE void um_remote_start(um_theap *h, um_span *s, um_block *b) {
-    uintptr_t slot = (uintptr_t)um_span_start(s);
+    uintptr_t slot = um_round_down((uintptr_t)b, UM_SLOT_BYTES);
     um_out *o = um_remote_chain(h->out, slot);
     if (o->slot)
         send(h, o);
     o->slot = slot;
     o->head = o->tail = b;
-    o->most = chain_most(s);
+    o->most =
+        um_likely(um_theap_cache_most() >= UM_OUT_SLOTS * UM_TRANSIT_BYTES) ? s->transit : chain_share(s);
     o->room = (uint16_t)(o->most - 1u);
     o->class_id = s->class_id;
     o->reciprocal = s->reciprocal;

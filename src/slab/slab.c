@@ -6,11 +6,9 @@
 #include "os/os.h"
 #include "space/space.h"
 
-#define FIRST_BLOCKS_MAX 64u /* keeps walks of a cold slab's list short */
-#define WAKE_MAX         16u
-/* Of one chain of remote frees; at least one block. */
-#define TRANSIT_BLOCKS_MAX 32u
-#define TRANSIT_BYTES_MAX  16384u
+#define FIRST_BLOCKS_MAX   64u /* keeps walks of a cold slab's list short */
+#define WAKE_MAX           16u
+#define TRANSIT_BLOCKS_MAX 32u /* of one chain of remote frees */
 
 um_span um_span_none = {.list = &um_span_none.end, .countdown = UM_COUNTDOWN_NEVER};
 
@@ -29,7 +27,7 @@ void um_slab_shape(um_span *s, unsigned class_id) {
 void um_slab_init(um_span *s, unsigned class_id) {
     um_slab_shape(s, class_id);
     s->class_id = (uint8_t)class_id;
-    s->transit = (uint8_t)um_max(1, um_min(TRANSIT_BLOCKS_MAX, TRANSIT_BYTES_MAX / s->block_bytes));
+    s->transit = (uint8_t)um_max(1, um_min(TRANSIT_BLOCKS_MAX, UM_TRANSIT_BYTES / s->block_bytes));
     atomic_store_explicit(&s->remote, 0, memory_order_relaxed); /* nobody has a block of it */
     um_span_set_kind(s, UM_SPAN_SLAB);
 }

@@ -46,7 +46,8 @@ UM_INLINE bool um_slab_is_block(const um_span *s, const void *p) {
 UM_HIDDEN void um_slab_shape(um_span *s, unsigned class_id);
 /* Makes an allocated one-slot span a slab without an owner. */
 UM_HIDDEN void um_slab_init(um_span *s, unsigned class_id);
-#define UM_CARVE_BYTES ((size_t)4096)
+#define UM_TRANSIT_BYTES ((size_t)16384) /* of one chain of remote frees; but at least one block */
+#define UM_CARVE_BYTES   ((size_t)4096)
 /* Cuts more blocks, of about so many bytes, and puts them on the empty list. False: all are cut. */
 UM_HIDDEN bool um_slab_carve(um_span *s, size_t at_a_time);
 /* Bytes from the start that may have been touched. */
