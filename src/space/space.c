@@ -18,7 +18,6 @@
 #define GROW_SLOTS_MAX      ((size_t)1024) /* 64 MiB */
 #define FOREIGN_REGIONS_MAX 4096           /* 1 TiB that somebody else maps in one piece */
 #define SLOTS_MAX           ((size_t)1 << 28)
-#define AROUND_SLOTS        ((ptrdiff_t)1 << 20) /* 64 GiB */
 
 um_space um_spaces[UM_NODES_MAX];
 _Atomic(uint64_t) um_spaces_used;
@@ -647,53 +646,6 @@ void *um_space_meta(unsigned node, size_t bytes) {
     }
     um_lock_drop(&sp->meta.lock);
     return p;
-}
-
-void um_space_stat(unsigned node, um_space_stats *out) {
-    um_space *sp = &um_spaces[node];
-    *out = (um_space_stats){.metadata = node == 0 ? um_window_table_bytes() : 0};
-    if (!um_space_is_used(node))
-        return;
-    out->metadata += sp->meta.total;
-    um_lock_take(&sp->lock);
-    out->mapped = (sp->opened_slots - sp->unmapped_slots) << UM_SLOT_SHIFT;
-    out->unmapped = sp->unmapped_slots << UM_SLOT_SHIFT;
-    out->active = sp->active_slots << UM_SLOT_SHIFT;
-    out->dirty = sp->dirty_bytes + um_pin_clean_locked(sp);
-    out->peak = sp->peak_ever;
-    um_lock_drop(&sp->lock);
-}
-
-unsigned um_space_node_of(const void *p) {
-    return um_space_window.table[um_round_down(um_span_index(um_span_of(p)), UM_REGION_SLOTS)].node;
-}
-
-void um_space_each(unsigned node, void (*f)(const um_span *s, void *ctx), void *ctx) {
-    um_space *sp = &um_spaces[node];
-    if (!um_space_is_used(node))
-        return;
-    um_lock_take(&sp->lock);
-    for (size_t i = sp->first_slot; i < sp->open_slot;) {
-        const um_span *s = um_space_window.table + i;
-        /* Slots that were claimed and never opened have no span. */
-        bool none = um_span_kind_of(s) == UM_SPAN_NONE || s->node != node;
-        if (!none)
-            f(s, ctx);
-        i += none ? 1 : s->slots;
-    }
-    um_lock_drop(&sp->lock);
-}
-
-const um_span *um_space_around(const um_span *s) {
-    const um_span *first = s;
-    while (um_span_kind_of(first) == UM_SPAN_NONE) {
-        if (um_span_index(first) == 0 || s - first == AROUND_SLOTS)
-            return NULL;
-        first--;
-    }
-    if (um_span_kind_of(first) == UM_SPAN_FREE_TAIL && first != s) /* what follows was never opened */
-        return NULL;
-    return s - first < first->slots ? first : NULL;
 }
 
 void um_space_pause(void) {
