@@ -86,13 +86,14 @@ static bool can_move_locked(const um_space *sp) {
            && !um_huge_any(&sp->huge) && !um_place.strict && !um_space_setting.rigid;
 }
 
-/* Moves the pages of one piece to slot `at` of s. Returns how many slots it had; 0: no piece, or an error. */
-static size_t move_piece(um_space *sp, um_span *s, size_t at, int *err) {
+/* Moves the pages of one piece to slot `at` of s, at most `room`. Returns how many slots it had; 0: no piece,
+   or an error. */
+static size_t move_piece(um_space *sp, um_span *s, size_t at, size_t room, int *err) {
     um_span *piece = NULL;
-    size_t slots;
+    size_t slots, least = s->slots < SHORT_SLOTS ? SHORT_PIECE_MIN : 1;
     um_lock_take(&sp->lock);
-    if (can_move_locked(sp))
-        piece = take_piece_locked(sp, s->slots - at, s->slots < SHORT_SLOTS ? SHORT_PIECE_MIN : 1);
+    if (room >= least && can_move_locked(sp))
+        piece = take_piece_locked(sp, room, least);
     um_lock_drop(&sp->lock);
     if (!piece)
         return 0;
@@ -127,12 +128,14 @@ static bool start_over(um_space *sp, um_span *s, bool *zeroed) {
     return true;
 }
 
-bool um_space_gather(um_space *sp, um_span *s, bool *zeroed) {
-    size_t at = 0, moved;
+bool um_space_gather(um_space *sp, um_span *s, const um_gaps *gaps, bool *zeroed) {
     int err = 0;
-    while (at < s->slots && (moved = move_piece(sp, s, at, &err)) != 0) {
-        *zeroed = false;
-        at += moved;
+    for (const um_gap *g = gaps->gap; g < gaps->gap + gaps->count && !err; g++) {
+        size_t at = g->at, end = at + g->slots, moved;
+        while (at < end && (moved = move_piece(sp, s, at, end - at, &err)) != 0) {
+            *zeroed = false;
+            at += moved;
+        }
     }
     return err == 0 || err == EPERM || start_over(sp, s, zeroed);
 }

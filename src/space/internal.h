@@ -85,11 +85,22 @@ UM_INLINE bool um_hugetlb_asked(void) {
 }
 /* Replaces a span's memory by zeroed memory; the state that this leaves it in. */
 UM_HIDDEN um_span_state um_space_map_anew(um_space *sp, const um_span *s);
-/* Of spans as long as that at least: moves dirty pages from elsewhere into a clean BUSY span, as many as
-   there are in pieces worth it; *zeroed becomes false if any came. False: the span is gone, for it could not
-   be mapped any more. */
+/* What of a span that was taken is clean: slots from its start on. */
+#define UM_GAPS 4u
+typedef struct um_gap {
+    size_t at, slots;
+} um_gap;
+typedef struct um_gaps {
+    unsigned count;
+    um_gap gap[UM_GAPS];
+} um_gaps;
+/* Of spans as long as that at least: moves dirty pages from elsewhere into the gaps of a BUSY span, as many
+   as there are in pieces worth it; *zeroed becomes false if any came. False: the span is gone, for it could
+   not be mapped any more. */
 #define UM_GATHER_SLOTS_MIN 4u
-UM_HIDDEN bool um_space_gather(um_space *sp, um_span *s, bool *zeroed);
+UM_HIDDEN bool um_space_gather(um_space *sp, um_span *s, const um_gaps *gaps, bool *zeroed);
+/* Of as many: a span cut of free ones that lie side by side, where most of it is dirty; NULL: nowhere. */
+UM_HIDDEN um_span *um_space_take_mixed_locked(um_space *sp, size_t slots, um_gaps *gaps);
 /* No mapping begins inside the span any more. */
 /* Slots so marked, of all spaces. Relaxed: a counter. */
 extern UM_HIDDEN _Atomic(unsigned) um_space_seams;

@@ -359,11 +359,13 @@ static um_span *carve_unmapped_locked(um_space *sp, size_t slots, size_t align) 
     return NULL;
 }
 
-static um_span *take_locked(um_space *sp, size_t slots, size_t align, bool clean_only) {
+static um_span *take_locked(um_space *sp, size_t slots, size_t align, bool clean_only, um_gaps *gaps) {
     size_t wish = um_huge_align(sp, slots, align);
     um_span *s = clean_only ? NULL : carve_locked(sp, UM_DIRTY, slots, wish);
     if (!s && !clean_only && wish > align)
         s = carve_locked(sp, UM_DIRTY, slots, align);
+    if (!s && !clean_only && align == 1 && slots >= UM_GATHER_SLOTS_MIN && sp->oldest)
+        s = um_space_take_mixed_locked(sp, slots, gaps);
     if (!s)
         s = carve_locked(sp, UM_CLEAN, slots, wish);
     if (!s && wish > align)
@@ -417,8 +419,9 @@ static um_span *alloc_once(um_space *sp, size_t slots, size_t align, bool *zeroe
     um_span *s;
     bool crowded = false, fill = false;
     uintptr_t behind = 0;
+    um_gaps gaps = {.count = 0};
     um_lock_take(&sp->lock);
-    s = over_limit(slots) ? NULL : take_locked(sp, slots, align, !zeroed);
+    s = over_limit(slots) ? NULL : take_locked(sp, slots, align, !zeroed, &gaps);
     if (s) {
         now_active_locked(sp, 0, slots);
         note_miss_locked(sp, s);
@@ -430,7 +433,9 @@ static um_span *alloc_once(um_space *sp, size_t slots, size_t align, bool *zeroe
     um_lock_drop(&sp->lock);
     if (s && zeroed) {
         *zeroed = s->state != UM_DIRTY;
-        if (*zeroed && s->slots >= UM_GATHER_SLOTS_MIN && !um_space_gather(sp, s, zeroed))
+        if (*zeroed && slots >= UM_GATHER_SLOTS_MIN)
+            gaps = (um_gaps){1, {{0, slots}}};
+        if (gaps.count && !um_space_gather(sp, s, &gaps, zeroed))
             s = NULL;
     }
     if (crowded)
