@@ -2,11 +2,12 @@
    child resets the locks. Prepare handlers run in the reverse order of their registration, so the library is
    linked to be initialised before all others (-z initfirst): ours is the last to run, after every handler
    that may wait for a thread which allocates. Where another library comes first all the same, its handlers
-   may at least allocate: the forking thread passes its own locks. Heaps of the other threads stay as they
-   were: their owners do not exist in the child, which the generation tells. The child takes their id off
-   their slabs, and each becomes an orphan when the child first frees one of its blocks. So a child of a
-   program with one heap touches one page here. A program with one thread may fork in a handler that
-   interrupted malloc, as with libc's own: no lock is taken then, for that would be waiting for itself.
+   may at least allocate: the forking thread passes its own locks. libc's fork takes its lock of the list of
+   streams still later, and threads allocate under that one, so it is taken here, first. Heaps of the other
+   threads stay as they were: their owners do not exist in the child, which the generation tells. The child
+   takes their id off their slabs, and each becomes an orphan when the child first frees one of its blocks. So
+   a child of a program with one heap touches one page here. A program with one thread may fork in a handler
+   that interrupted malloc, as with libc's own: no lock is taken then, for that would be waiting for itself.
 
    _Fork runs no handlers, for it may be called in a signal's, and its child may only call what is
    async-signal-safe. But it may use its memory: where that is of a pool of huge pages, the child leaves the
@@ -25,12 +26,18 @@
 extern int __register_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void), void *dso);
 extern void *__dso_handle UM_HIDDEN;
 
+/* libc's, of the list of streams: may be taken again by who holds it. In the child of a process with threads
+ * libc has reset it before our handler runs. */
+extern void _IO_list_lock(void);
+extern void _IO_list_unlock(void);
+
 static um_hugetlb_gate gate; /* under the locks that all who fork take */
 
 static void before(void) {
     if (__libc_single_threaded) {
         um_lock_alone = true;
     } else {
+        _IO_list_lock();
         um_theap_lock_all();
         um_hard_lock_all();
         um_space_lock_all();
@@ -48,6 +55,7 @@ static void in_parent(void) {
         um_space_unlock_all();
         um_hard_unlock_all();
         um_theap_unlock_all();
+        _IO_list_unlock();
     }
 }
 
