@@ -329,19 +329,23 @@ UM_EXPORT void *reallocarray(void *p, size_t n, size_t size) {
     return realloc(p, bytes);
 }
 
+static void *no_alignment(void) {
+    errno = EINVAL;
+    return NULL;
+}
+
 UM_EXPORT void *memalign(size_t align, size_t bytes) {
-    if (align > PTRDIFF_MAX)
-        return out_of_memory();
-    if (!um_is_pow2(align)) /* as glibc: the next power of two */
+    if (!um_is_pow2(align)) { /* as glibc: the next power of two, if there is one */
+        if (align > PTRDIFF_MAX)
+            return no_alignment();
         align = align < 2 ? 1 : (size_t)2 << um_log2_floor(align);
+    }
     return um_front_aligned(align, bytes);
 }
 
 UM_EXPORT void *aligned_alloc(size_t align, size_t bytes) {
-    if (!um_is_pow2(align)) {
-        errno = EINVAL;
-        return NULL;
-    }
+    if (!um_is_pow2(align))
+        return no_alignment();
     return um_front_aligned(align, bytes);
 }
 
@@ -351,11 +355,9 @@ UM_EXPORT int posix_memalign(void **out, size_t align, size_t bytes) {
         return EINVAL;
     p = um_front_take(um_round_up(bytes, align)); /* see um_front_aligned */
     if (um_unlikely(!p)) {
-        int before = errno;
         p = um_front_alloc_aligned(align, bytes);
-        errno = before; /* the error is the result */
         if (!p)
-            return ENOMEM;
+            return ENOMEM; /* errno says so too, as glibc's: programs print it */
     }
     *out = p;
     return 0;
