@@ -16,7 +16,9 @@
 
 #define GROW_SLOTS_MIN      ((size_t)64)   /* 4 MiB: one page table, and small beside any program */
 #define GROW_SLOTS_MAX      ((size_t)1024) /* 64 MiB */
-#define FOREIGN_REGIONS_MAX 4096           /* 1 TiB that somebody else maps in one piece */
+#define SCARCE_SLOTS_MIN    ((size_t)4)    /* 256 KiB: where addresses are scarce */
+#define SCARCE_PART         8u
+#define FOREIGN_REGIONS_MAX 4096 /* 1 TiB that somebody else maps in one piece */
 #define SLOTS_MAX           ((size_t)1 << 28)
 
 um_space um_spaces[UM_NODES_MAX];
@@ -263,9 +265,12 @@ static int open_locked(um_space *sp, size_t slots) {
     return err;
 }
 
-/* How much to open at a time for who needs `slots`: whole huge pages. */
+/* How much to open at a time for who needs `slots`: whole huge pages. Where addresses are scarce, a small
+   part of what there is: stacks and libraries need some too. */
 static size_t grow_step_locked(const um_space *sp, size_t slots) {
     size_t step = um_min(um_max(sp->opened_slots / 4, GROW_SLOTS_MIN), GROW_SLOTS_MAX);
+    if (um_os_space_limited && sp->opened_slots / SCARCE_PART < GROW_SLOTS_MIN)
+        return um_max(slots, um_max(sp->opened_slots / SCARCE_PART, SCARCE_SLOTS_MIN));
     return um_round_up(um_max(slots, step), UM_HUGE_SLOTS);
 }
 

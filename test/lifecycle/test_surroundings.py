@@ -93,6 +93,39 @@ def case_small_address_space_limit(place):
     place.succeed(["exhaustion", "space", "100"], preexec_fn=limited(resource.RLIMIT_AS, 64 * MIB))
 
 
+def case_scarce_addresses(place):
+    """Near the least RLIMIT_AS in which programs run with libc's malloc, they need at most 8 MiB more: the library, its
+    tables, and a slot for each size that they use. With less they may fail, but nothing is said in our name."""
+    compiler = subprocess.run(["gcc", "-print-prog-name=cc1"], capture_output=True, text=True, check=False).stdout.strip() \
+        if shutil.which("gcc") else ""
+    programs = [["/bin/true"], ["/bin/ls", "/"], ["/bin/sh", "-c", ":"], [shutil.which("git"), "--version"],
+                [shutil.which("python3", path="/usr/bin:/bin"), "-S", "-c", "print(sum(range(10)))"],
+                [os.path.exists(compiler) and compiler, "-quiet", "-O2", "-", "-o", "-"]]
+
+    def run(argv, bytes_most, preload):
+        try:
+            return place.run(argv, preload=preload, input="int f(int *p) { return p[0] + p[1]; }\n",
+                             preexec_fn=limited(resource.RLIMIT_AS, bytes_most))
+        except (OSError, subprocess.SubprocessError) as e: # there was not even room to start it
+            return subprocess.CompletedProcess(argv, 127, "", str(e))
+
+    for argv in programs:
+        if not argv[0]:
+            continue
+        low, high = MIB, 512 * MIB
+        right = run(argv, high, "").stdout
+        while high - low > MIB // 4:
+            middle = (low + high) // 2
+            low, high = (low, middle) if run(argv, middle, "").returncode == 0 else (middle, high)
+        for more in range(0, 8 * MIB, MIB // 2):
+            done = run(argv, high + more, place.library)
+            expect(not re.search("^umalloc", done.stderr, re.M), "%s with %d bytes: %s" % (argv, high + more, done.stderr))
+        done = run(argv, high + 8 * MIB, place.library)
+        expect(done.returncode == 0 and done.stdout == right, "%s runs in %d KiB with libc's malloc; with 8 MiB more: %d %s" % (
+            argv, high >> 10, done.returncode, done.stderr))
+        print(argv[0], "runs in", high >> 10, "KiB with libc's malloc")
+
+
 def case_data_limit(place):
     limit = limited(resource.RLIMIT_DATA, 128 * MIB)
     place.succeed(["/bin/true"], preexec_fn=limit)

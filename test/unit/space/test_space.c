@@ -395,3 +395,13 @@ Test(space, random_operations_where_addresses_are_given_back) {
     random_run(2);
     cr_expect_gt(stat_now().unmapped, 0);
 }
+
+Test(space, where_addresses_are_scarce_little_is_opened_ahead) {
+    um_os_space_limited = true;
+    for (size_t taken = 1; taken <= 300; taken++) {
+        (void)take(1, 1, NULL);
+        cr_assert_leq(um_spaces[0].opened_slots, taken + um_max(4, taken / 8), "%zu", taken);
+    }
+    (void)take(5, 1, NULL);
+    um_space_check();
+}
