@@ -214,6 +214,10 @@ um_theap *um_theap_get(void) {
     return h;
 }
 
+bool um_theap_is_first(const um_theap *h) {
+    return h == &first_heap;
+}
+
 /* The slabs of a queue, then those of the list. */
 static um_span *unqueue(um_span **queue, um_span *list) {
     um_span *first = *queue;
@@ -384,10 +388,6 @@ void um_theap_retire_due(uint64_t now) {
     um_lock_take(&registry);
     plan_locked();
     um_lock_drop(&registry);
-}
-
-bool um_theap_is_first(const um_theap *h) {
-    return h == &first_heap;
 }
 
 static void open_shared(um_theap *h) {

@@ -21,14 +21,10 @@ static size_t check_free(const um_space *sp, const um_span *s, const um_span *le
 static void check_space(const um_space *sp) {
     size_t dirty = 0, aged = 0, kept = 0, active = 0, unmapped = 0, opened = 0;
     const um_span *left = NULL;
-    for (size_t i = sp->first_slot; i < sp->open_slot;) {
+    for (size_t i = um_space_next_locked(sp, sp->first_slot), next; i < sp->open_slot; i = next) {
         const um_span *s = um_space_window.table + i;
         bool is_free = um_span_kind_of(s) == UM_SPAN_FREE;
-        if (um_span_kind_of(s) == UM_SPAN_NONE || s->node != sp - um_spaces) { /* never opened, or lost */
-            left = NULL;
-            i++;
-            continue;
-        }
+        must(s->node == sp - um_spaces, s, "of another node");
         must(s->slots > 0, s, "a span of no length");
         opened += s->slots;
         if (is_free)
@@ -37,9 +33,9 @@ static void check_space(const um_space *sp) {
             active += s->slots;
         if (is_free && s->state == UM_UNMAPPED)
             unmapped += s->slots;
-        left = is_free ? s : NULL;
-        i += s->slots;
-        must(i <= sp->open_slot, s, "reaches beyond what is open");
+        must(i + s->slots <= sp->open_slot, s, "reaches beyond what is open");
+        next = um_space_next_locked(sp, i + s->slots);
+        left = is_free && next == i + s->slots ? s : NULL;
     }
     must(opened == sp->opened_slots, NULL, "opened slots");
     for (const um_span *s = sp->oldest; s; s = s->age_next) {

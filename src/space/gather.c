@@ -39,8 +39,8 @@ void um_space_forget_seams_locked(um_span *s) {
 }
 
 static void note_seam_locked(um_space *sp, um_span *slot) {
-    if (um_span_index(slot) >= sp->open_slot)
-        return;                                                                    /* it has no record yet */
+    if (!um_space_holds_locked(sp, um_span_index(slot))) /* it has no record yet, or is another's */
+        return;
     atomic_fetch_add_explicit(&um_space_seams, !slot->seam, memory_order_relaxed); /* counter */
     slot->seam = 1;
 }

@@ -67,6 +67,16 @@ UM_INLINE um_space *um_space_used_from(um_space *sp) {
 #define UM_EACH_SPACE(sp)                                                                                    \
     for (um_space *sp = um_space_used_from(um_spaces); sp; sp = um_space_used_from(sp + 1))
 
+/* The slot was opened, and for this space: what lies beside its spans, at a region's end, may be another's.
+   Regions are claimed in the order of their addresses, so the node of one below open_slot was set before. */
+UM_INLINE bool um_space_holds_locked(const um_space *sp, size_t slot) {
+    return slot >= sp->first_slot && slot < sp->open_slot &&
+           um_space_window.table[um_round_down(slot, UM_REGION_SLOTS)].node == sp - um_spaces;
+}
+
+/* Where the space's next span begins, from a slot on that is inside of none; open_slot: there is no more. */
+UM_HIDDEN size_t um_space_next_locked(const um_space *sp, size_t slot);
+
 /* The last reading of the clock. Relaxed: a recent one will do. It is read outside of every lock, for
    somebody may have wrapped clock_gettime and allocate in it. */
 extern UM_HIDDEN _Atomic(uint64_t) um_space_now_ms;

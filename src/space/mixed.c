@@ -28,14 +28,14 @@ static um_span *free_locked(um_span *s) {
 /* The free span that lies before or behind a free one; NULL: what is there is none, or not mapped. */
 static um_span *left_locked(const um_space *sp, um_span *s) {
     um_span *l = s - 1;
-    if (um_span_index(s) <= sp->first_slot)
+    if (!um_space_holds_locked(sp, um_span_index(l)))
         return NULL;
     return free_locked(um_span_kind_of(l) == UM_SPAN_FREE_TAIL ? s - l->slots : l);
 }
 
 static um_span *right_locked(const um_space *sp, um_span *s) {
     um_span *r = s + s->slots;
-    return um_span_index(r) < sp->open_slot ? free_locked(r) : NULL;
+    return um_space_holds_locked(sp, um_span_index(r)) ? free_locked(r) : NULL;
 }
 
 /* False: so much is not free there, or it is in too many spans to look at. */

@@ -92,7 +92,7 @@ static bool purge_one(um_space *sp, um_span *s) {
 
 static bool is_clean_before(const um_space *sp, const um_span *s) {
     const um_span *left = s - 1;
-    if (um_span_index(s) <= sp->first_slot)
+    if (!um_space_holds_locked(sp, um_span_index(left)))
         return false;
     if (um_span_kind_of(left) == UM_SPAN_FREE_TAIL)
         left = s - left->slots;

@@ -139,13 +139,13 @@ void um_space_insert_locked(um_space *sp, um_span *s, um_span_state state, size_
     s->state = (uint8_t)state;
     s->bytes = state == UM_DIRTY ? bytes : 0;
     s->freed_ms = atomic_load_explicit(&um_space_now_ms, memory_order_relaxed); /* a recent reading */
-    if (right < sp->open_slot && um_span_kind_of(r) == UM_SPAN_FREE && r->state == state) {
+    if (um_space_holds_locked(sp, right) && um_span_kind_of(r) == UM_SPAN_FREE && r->state == state) {
         um_space_detach_locked(sp, r);
         um_span_set_kind(r, UM_SPAN_NONE);
         s->slots += r->slots;
         s->bytes += r->bytes;
     }
-    if (um_span_index(s) > sp->first_slot) {
+    if (um_space_holds_locked(sp, um_span_index(s) - 1)) {
         if (um_span_kind_of(l) == UM_SPAN_FREE_TAIL)
             l = s - l->slots;
         if (um_span_kind_of(l) == UM_SPAN_FREE && l->state == state) {
@@ -246,9 +246,6 @@ void um_space_opened_locked(um_space *sp, size_t slots, bool pool) {
         um_pin_opened(sp->open_slot, slots);
     s->slots = (uint32_t)slots;
     s->node = (uint8_t)(sp - um_spaces);
-    for (size_t i = um_round_up(sp->open_slot, UM_REGION_SLOTS); i < sp->open_slot + slots;
-         i += UM_REGION_SLOTS)
-        um_space_window.table[i].node = s->node; /* um_space_node_of */
     s->moved = 0;
     um_span_set_kind(s, UM_SPAN_BUSY);
     sp->open_slot += slots;
@@ -542,7 +539,7 @@ void um_space_free(um_span *s, size_t dirty_bytes) {
 static um_span *take_right_locked(um_space *sp, um_span *s, size_t slots) {
     size_t right = index_of_right(s);
     um_span *r = um_space_window.table + right;
-    bool free_there = right < sp->open_slot && um_span_kind_of(r) == UM_SPAN_FREE;
+    bool free_there = um_space_holds_locked(sp, right) && um_span_kind_of(r) == UM_SPAN_FREE;
     size_t have = free_there ? r->slots : 0;
     if (have < slots && right + have == sp->open_slot && (!have || r->state == UM_CLEAN)) {
         size_t missing = slots - have;
@@ -553,7 +550,7 @@ static um_span *take_right_locked(um_space *sp, um_span *s, size_t slots) {
         /* It is elsewhere if another node took the next region. */
         if (open_locked(sp, more) != 0 && open_locked(sp, missing) != 0)
             return NULL;
-        if (right >= sp->open_slot || um_span_kind_of(r) != UM_SPAN_FREE)
+        if (!um_space_holds_locked(sp, right) || um_span_kind_of(r) != UM_SPAN_FREE)
             return NULL;
         have = r->slots;
     }

@@ -24,18 +24,27 @@ unsigned um_space_node_of(const void *p) {
     return um_space_window.table[um_round_down(um_span_index(um_span_of(p)), UM_REGION_SLOTS)].node;
 }
 
+size_t um_space_next_locked(const um_space *sp, size_t slot) {
+    while (slot < sp->open_slot) {
+        if (!um_space_holds_locked(sp, slot))
+            slot = um_round_down(slot, UM_REGION_SLOTS) + UM_REGION_SLOTS;
+        else if (um_span_kind_of(um_space_window.table + slot) == UM_SPAN_NONE)
+            slot++; /* claimed and never opened, or lost */
+        else
+            return slot;
+    }
+    return sp->open_slot;
+}
+
 void um_space_each(unsigned node, void (*f)(const um_span *s, void *ctx), void *ctx) {
     um_space *sp = &um_spaces[node];
     if (!um_space_is_used(node))
         return;
     um_lock_take(&sp->lock);
-    for (size_t i = sp->first_slot; i < sp->open_slot;) {
+    for (size_t i = um_space_next_locked(sp, sp->first_slot); i < sp->open_slot;) {
         const um_span *s = um_space_window.table + i;
-        /* Slots that were claimed and never opened have no span. */
-        bool none = um_span_kind_of(s) == UM_SPAN_NONE || s->node != node;
-        if (!none)
-            f(s, ctx);
-        i += none ? 1 : s->slots;
+        f(s, ctx);
+        i = um_space_next_locked(sp, i + s->slots);
     }
     um_lock_drop(&sp->lock);
 }

@@ -113,7 +113,8 @@ int um_window_claim(unsigned node, size_t slots, size_t *first, size_t *count) {
     regions_claimed += n;
     *first = from * UM_REGION_SLOTS;
     *count = n * UM_REGION_SLOTS;
-    (void)node; /* a node's policy is bound to its regions here, once, before first touch */
+    for (size_t i = 0; node && i < n; i++) /* fresh records say 0 */
+        um_space_window.table[*first + i * UM_REGION_SLOTS].node = (uint8_t)node;
     /* relaxed: whoever asks about an address got it after this */
     atomic_store_explicit(&um_space_window.opened_bytes, regions_claimed * REGION_BYTES,
                           memory_order_relaxed);

@@ -405,3 +405,65 @@ Test(space, where_addresses_are_scarce_little_is_opened_ahead) {
     (void)take(5, 1, NULL);
     um_space_check();
 }
+
+/* Regions are claimed in turn, so where one was used to its end another node's begins. */
+static void fill_regions(um_span *s[], int count) {
+    static const unsigned node[] = {0, 1, 0};
+    um_space_setting.decay_ms = 86400000;
+    um_space_setting.hugepages = UM_SPACE_HUGE_OFF;
+    for (int i = 0; i < count; i++) {
+        s[i] = um_space_alloc(node[i], UM_REGION_SLOTS, 1, NULL);
+        cr_assert_not_null(s[i]);
+        cr_assert_eq(um_span_index(s[i]), i * UM_REGION_SLOTS);
+    }
+}
+
+static void count(const um_span *s, void *seen) {
+    cr_expect_eq(um_span_kind_of(s), UM_SPAN_FREE);
+    *(size_t *)seen += s->slots;
+}
+
+static size_t free_at(const um_span *s) {
+    return um_span_kind_of(s) == UM_SPAN_FREE ? s->slots : 0;
+}
+
+Test(space, spans_of_two_nodes_never_merge) {
+    um_span *s[3];
+    size_t seen = 0;
+    fill_regions(s, 3);
+    um_space_free(s[1], 1);
+    um_space_free(s[0], 1);
+    um_space_free(s[2], 1);
+    um_space_check();
+    for (int i = 0; i < 3; i++)
+        cr_expect_eq(free_at(s[i]), UM_REGION_SLOTS, "%d", i);
+    cr_expect_eq(um_space_node_of(um_span_start(s[1] + 1)), 1);
+    um_space_each(0, count, &seen);
+    cr_expect_eq(seen, 2 * UM_REGION_SLOTS, "its own, each once");
+}
+
+Test(space, nothing_is_taken_beside_a_span_from_another_node) {
+    um_span *s[3], *last;
+    bool zeroed;
+    fill_regions(s, 3);
+    um_space_shrink(s[0], UM_REGION_SLOTS - 8); /* dirty, before what is clean of the other node */
+    um_space_free(s[1], 0);
+    last = s[0] + UM_REGION_SLOTS - 8;
+    cr_expect_neq(um_space_alloc(0, 20, 1, &zeroed), last);
+    um_space_check();
+    cr_expect_not(um_space_extend(s[0], UM_REGION_SLOTS + 1, &zeroed));
+    cr_expect(um_space_extend(s[0], UM_REGION_SLOTS, &zeroed));
+    cr_expect_not(um_space_extend(s[0], UM_REGION_SLOTS + 1, &zeroed));
+    cr_expect_eq(free_at(s[1]), UM_REGION_SLOTS);
+    um_space_check();
+}
+
+Test(space, growth_does_not_go_on_in_another_nodes_region) {
+    um_span *s[2];
+    bool zeroed;
+    fill_regions(s, 2);
+    um_space_free(s[1], 0);
+    cr_expect_not(um_space_extend(s[0], UM_REGION_SLOTS + 1, &zeroed));
+    cr_expect_eq(free_at(s[1]), UM_REGION_SLOTS);
+    um_space_check();
+}

@@ -51,6 +51,8 @@ Test(window, claims_whole_regions_one_after_the_other) {
     cr_expect_eq(more, 2 * UM_REGION_SLOTS);
     cr_expect_eq(um_window_table_bytes(), UM_HOME_OF_NOBODY_BYTES + 3 * UM_REGION_SLOTS * A_SLOT);
     cr_expect_eq(um_space_window.opened_bytes, 3 * UM_REGION_SLOTS * UM_SLOT_BYTES);
+    for (size_t i = 0; i < 3; i++)
+        cr_expect_eq(um_space_window.table[i * UM_REGION_SLOTS].node, i > 0, "%zu", i);
     for (size_t i = 0; i < 3 * UM_REGION_SLOTS; i++) { /* every record is there, zeroed */
         const um_span *s = um_space_window.table + i;
         const um_home *m = um_home_at(i << UM_SLOT_SHIFT);
