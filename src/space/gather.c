@@ -31,9 +31,13 @@ bool um_space_has_seams(const um_span *s) {
     return false;
 }
 
+/* The count includes ours. No record is written to in vain: those inside a span have no memory before, and a
+ * long span has millions. */
 void um_space_forget_seams_locked(um_span *s) {
-    for (size_t i = 1; i < s->slots; i++) {
-        atomic_fetch_sub_explicit(&um_space_seams, s[i].seam, memory_order_relaxed); /* counter */
+    for (size_t i = 1; i < s->slots && atomic_load_explicit(&um_space_seams, memory_order_relaxed); i++) {
+        if (!s[i].seam)
+            continue;
+        atomic_fetch_sub_explicit(&um_space_seams, 1, memory_order_relaxed); /* counter */
         s[i].seam = 0;
     }
 }

@@ -1,5 +1,6 @@
 /* Dirty pieces that come together for a longer request: their pages move, nothing is purged, what stays
    behind reads as zero, and whatever the kernel refuses leaves all as it was. */
+#include "../../lib/check.h"
 #include "space/internal.h"
 #include "conf/counters.h"
 #include "os/os.h"
@@ -171,6 +172,20 @@ Test(gather, locked_memory_stays) {
     cr_assert_eq(syscall(SYS_mlock, um_span_start(s), (size_t)ALL << UM_SLOT_SHIFT), 0);
     give(s);
     expect_no_change(s);
+}
+
+/* A span of 32 GiB has 64 MiB of records, and all but the first have no memory. */
+Test(gather, records_inside_a_span_are_not_written_in_vain) {
+    enum { LONG = 1 << 19 };
+    um_span *s = take(LONG, NULL);
+    size_t before = check_proc_kib("/proc/self/smaps_rollup", "\nAnonymous:");
+    atomic_fetch_add(&um_space_seams, 1); /* one somewhere else */
+    um_lock_take(&um_spaces[0].lock);
+    um_space_forget_seams_locked(s);
+    um_lock_drop(&um_spaces[0].lock);
+    if (!UM_TSAN) /* it has a shadow of what is read */
+        cr_expect_leq(check_proc_kib("/proc/self/smaps_rollup", "\nAnonymous:"), before + 32 * CHECK_KIB);
+    cr_expect_eq(um_space_seams, 1);
 }
 
 Test(gather, spaces_with_huge_pages_are_left_alone) {
