@@ -99,7 +99,7 @@ void um_front_apply_live(void) {
     atomic_store_explicit(&um_space_setting.dirty_max, um_option.dirty_max, memory_order_relaxed);
     atomic_store_explicit(&um_space_setting.limit_bytes, um_option.limit, memory_order_relaxed);
     atomic_store_explicit(&um_space_setting.soft_limit_bytes, soft, memory_order_relaxed);
-    atomic_store_explicit(&um_theap_cache_bytes, um_option.thread_cache, memory_order_relaxed);
+    um_theap_set_cache(um_option.thread_cache);
 }
 
 static void apply_options(void) {

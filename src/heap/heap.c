@@ -31,6 +31,11 @@
 
 _Atomic(size_t) um_theap_cache_bytes = UM_MIB;
 
+void um_theap_set_cache(size_t bytes) {
+    atomic_store_explicit(&um_theap_cache_bytes, bytes, memory_order_relaxed);
+    um_remote_set_length();
+}
+
 /* Counts the local frees since the last call and starts a new countdown. */
 static void restart(um_bin *bin, um_span *s, uint32_t countdown) {
     bin->frees += s->mark - s->countdown;

@@ -128,6 +128,7 @@ extern UM_HIDDEN _Atomic(size_t) um_theap_cache_bytes;
 UM_INLINE size_t um_theap_cache_most(void) {
     return atomic_load_explicit(&um_theap_cache_bytes, memory_order_relaxed);
 }
+UM_HIDDEN void um_theap_set_cache(size_t bytes);
 
 /* --- heap.c: the owner's side --- */
 
@@ -271,6 +272,11 @@ UM_INLINE bool um_remote_join(um_block *b) {
         um_remote_full(o);
     return true;
 }
+
+/* Chains have full length: no child of a fork, and a large thread cache. Relaxed: a hint. */
+extern UM_HIDDEN _Atomic(bool) um_remote_full_length;
+/* After either changed. */
+UM_HIDDEN void um_remote_set_length(void);
 
 /* Hands a chain over at once. */
 UM_HIDDEN void um_remote_push(um_span *s, um_block *head, um_block *tail, unsigned count);

@@ -468,6 +468,7 @@ void um_theap_child_after_fork(void) {
     um_lock_reset(&registry);
     um_lock_reset(&shared_lock);
     um_theap_fork_gen++;
+    um_remote_set_length();
     if (um_tls.heap)
         um_tls.heap->fork_gen = um_theap_fork_gen;
     atomic_store_explicit(&um_spare_threads, um_tls.heap != NULL, memory_order_relaxed); /* hint */

@@ -24,8 +24,20 @@ static void send(um_theap *h, um_out *o) {
     um_remote_push(s, o->head, o->tail, count);
 }
 
-/* All chains together hold no more than the thread cache may. */
-static UM_NOINLINE uint8_t chain_share(const um_span *s) {
+_Atomic(bool) um_remote_full_length = true;
+
+void um_remote_set_length(void) {
+    bool full = um_theap_fork_gen == 0 && um_theap_cache_most() >= UM_OUT_SLOTS * UM_TRANSIT_BYTES;
+    atomic_store_explicit(&um_remote_full_length, full, memory_order_relaxed);
+}
+
+/* All chains together hold no more than the thread cache may. In a child of fork, each block of a thread that
+   stayed behind goes at once: chains that are open would keep the last pages of slabs that all came back, and
+   each is a copy of one of the parent's. */
+static UM_NOINLINE uint8_t chain_most(const um_span *s) {
+    const um_theap *h = atomic_load_explicit(&s->heap, memory_order_acquire); /* A3 */
+    if (um_theap_fork_gen && (!h || h->fork_gen != um_theap_fork_gen))
+        return 1;
     return (uint8_t)um_max(1, um_min(s->transit, um_theap_cache_most() / UM_OUT_SLOTS / s->block_bytes));
 }
 
@@ -36,8 +48,8 @@ UM_NOINLINE void um_remote_start(um_theap *h, um_span *s, um_block *b) {
         send(h, o);
     o->slot = slot;
     o->head = o->tail = b;
-    o->most =
-        um_likely(um_theap_cache_most() >= UM_OUT_SLOTS * UM_TRANSIT_BYTES) ? s->transit : chain_share(s);
+    o->most = um_likely(atomic_load_explicit(&um_remote_full_length, memory_order_relaxed)) ? s->transit
+                                                                                            : chain_most(s);
     o->room = (uint16_t)(o->most - 1u);
     o->class_id = s->class_id;
     o->reciprocal = s->reciprocal;

@@ -369,7 +369,7 @@ static void op_settings(void) {
         um_space_setting.dirty_max = what & 8 ? 0 : take(1) * 64 * CHECK_KIB;
         break;
     case 3:
-        um_theap_cache_bytes = what & 8 ? CHECK_MIB : take(1) * 8 * CHECK_KIB;
+        um_theap_set_cache(what & 8 ? CHECK_MIB : take(1) * 8 * CHECK_KIB);
         break;
     case 5:
         um_space_setting.soft_limit_bytes = what & 8 ? 0 : take(1) * 64 * CHECK_KIB;
@@ -529,7 +529,7 @@ static void reset_settings(void) {
     um_space_setting.limit_bytes = um_option.limit;
     um_space_setting.soft_limit_bytes = 0;
     um_space_setting.hugepages = um_option.hugepages;
-    um_theap_cache_bytes = um_option.thread_cache;
+    um_theap_set_cache(um_option.thread_cache);
     um_os_space_limited = false;
 }
 

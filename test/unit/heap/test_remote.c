@@ -189,10 +189,10 @@ static void *free_at_once(void *arg) {
 }
 
 Test(remote, no_more_is_in_transit_than_may_be_cached) {
-    um_theap_cache_bytes = UM_OUT_SLOTS * (size_t)2 * 64 + 63;
+    um_theap_set_cache(UM_OUT_SLOTS * (size_t)2 * 64 + 63);
     give_many(100, 64);
     run_thread(free_by_twos, NULL);
-    um_theap_cache_bytes = 0;
+    um_theap_set_cache(0);
     give_many(100, 64);
     run_thread(free_at_once, NULL);
 }
