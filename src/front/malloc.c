@@ -403,11 +403,14 @@ static UM_COLD _Noreturn void wrong_size(const void *p, const um_span *s) {
 UM_INLINE bool joins_as_claimed(const void *p, size_t bytes, size_t align) {
     uintptr_t slot = um_round_down((uintptr_t)p, UM_SLOT_BYTES);
     const um_out *o = um_remote_chain(um_tls.out, slot);
+    size_t offset = (uintptr_t)p - slot, block;
     /* NULL's is 0, and so is that of a chain not in use */
     if (!slot || o->slot != slot || bytes - 1 >= UM_MEDIUM_MAX || align > ALIGN_MIN ||
         um_class_of(bytes) != o->class_id)
         return false;
-    return um_slab_index_by(o->reciprocal, p) * um_class_bytes(o->class_id) == (uintptr_t)p - slot;
+    block = um_class_bytes(o->class_id);
+    /* What is left behind the last block is shorter than a block. */
+    return offset + block <= UM_SLOT_BYTES && um_slab_index_by(o->reciprocal, p) * block == offset;
 }
 
 UM_NOINLINE void um_front_free_claimed(void *p, size_t bytes, size_t align) {

@@ -140,10 +140,14 @@ static void *free_it(void *p) {
     return NULL;
 }
 
-static void in_thread(void *p) {
+static void in_thread_of(void *(*f)(void *), void *p) {
     pthread_t t;
-    CHECK(pthread_create(&t, NULL, free_it, p) == 0, "pthread_create");
+    CHECK(pthread_create(&t, NULL, f, p) == 0, "pthread_create");
     pthread_join(t, NULL);
+}
+
+static void in_thread(void *p) {
+    in_thread_of(free_it, p);
 }
 
 /* A block that was freed twice by different threads is free in two places: noticed when these meet, at the
@@ -384,6 +388,26 @@ static void delete_interior(void) {
     ((void (*)(void *, size_t))entry("_ZdlPvm"))(p + 16, 50);
 }
 
+/* The thread has another block of the slab on its way back, and frees one after. */
+static void *delete_tail(void *blocks) {
+    void (*delete_sized)(void *, size_t) = (void (*)(void *, size_t))entry("_ZdlPvm");
+    char **p = blocks, *slab = (char *)((uintptr_t)p[0] & ~(uintptr_t)0xffff);
+    size_t bytes = malloc_usable_size(p[0]);
+    char *tail = slab + 0x10000 / bytes * bytes;
+    tell(tail);
+    free(filled(100));
+    delete_sized(p[0], bytes);
+    delete_sized(tail, bytes);
+    delete_sized(p[1], bytes);
+    return NULL;
+}
+
+/* What is left of a slab behind its last block, by a thread that does not own it. */
+static void delete_tail_elsewhere(void) {
+    char *p[2] = {filled(640), filled(640)};
+    in_thread_of(delete_tail, p);
+}
+
 static void free_sized_more(void) {
     void *p = realloc(filled(1000), 600); /* a shrink that stays in place */
     tell(p);
@@ -532,6 +556,7 @@ static const struct {
     CASE(delete_array),
     CASE(delete_aligned),
     CASE(delete_interior),
+    CASE(delete_tail_elsewhere),
     CASE(free_sized_more),
     CASE(free_sized_aligned),
     CASE(usable_freed),

@@ -79,6 +79,7 @@ EXPECTED = {
     "delete_array": MISMATCH % 400,
     "delete_aligned": MISMATCH % 128,
     "delete_interior": INTERIOR,
+    "delete_tail_elsewhere": INTERIOR,
     "free_sized_more": MISMATCH % 1024,
     "free_sized_aligned": MISMATCH % 256,
     "usable_freed": r"umalloc: invalid malloc_usable_size: ADDRESS \(64-byte block, it is free\)",
