@@ -105,6 +105,18 @@ static __attribute__((no_sanitize("thread"))) void add_cache(const um_class_cach
     out->allocated -= (uint64_t)n * um_class_bytes(k->class_id);
 }
 
+/* Likewise. */
+static __attribute__((no_sanitize("thread"))) void add_chain(const um_out *o, um_snapshot *out) {
+    um_class_row *row = &out->classes[o->class_id];
+    unsigned most = o->most, n = most - (unsigned)um_min(o->room, most);
+    if (!o->slot)
+        return;
+    n = (unsigned)um_min(n, row->live);
+    row->live -= n;
+    row->frees += n;
+    out->allocated -= (uint64_t)n * row->block_bytes;
+}
+
 static __attribute__((no_sanitize("thread"))) void add_heap(um_theap *h, void *ctx) {
     um_snapshot *out = ctx;
     if (!h->live)
@@ -115,6 +127,8 @@ static __attribute__((no_sanitize("thread"))) void add_heap(um_theap *h, void *c
     out->counters.large_allocs += h->large_allocs;
     out->counters.large_frees += h->large_frees;
     out->counters.large_cache_hits += h->large_hits;
+    for (unsigned i = 0; i < UM_OUT_SLOTS; i++)
+        add_chain(&h->out[i], out);
     for (unsigned c = 0; c < UM_CLASSES; c++) {
         out->classes[c].frees += h->bins[c].frees;
         out->classes[c].refills += h->bins[c].refills;

@@ -8,6 +8,7 @@
 
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -67,6 +68,35 @@ Test(inspect, rows_of_classes_and_nodes) {
     um_free_batch(p, 5);
     cr_assert_geq(um_stats_nodes(nodes, 64), 1);
     cr_expect_gt(nodes[0].active_bytes, 0);
+}
+
+static void *make_hundred(void *blocks) {
+    (void)um_malloc_batch(600, 0, blocks, 100);
+    return NULL;
+}
+
+Test(inspect, what_is_on_its_way_to_another_thread_is_not_live) {
+    static um_class_usage before[256], after[256];
+    static void *p[100];
+    um_stats held = {.size = sizeof held}, now = {.size = sizeof now};
+    int c = um_size_class(600);
+    pthread_t t;
+    cr_assert_eq(pthread_create(&t, NULL, make_hundred, p), 0);
+    cr_assert_eq(pthread_join(t, NULL), 0);
+    (void)um_stats_classes(before, 256);
+    cr_assert_eq(um_stats_get(&held), 0);
+    for (unsigned i = 0; i < 90; i++)
+        um_free(p[i]);
+    (void)um_stats_classes(after, 256);
+    cr_assert_eq(um_stats_get(&now), 0);
+    cr_expect_eq(after[c].live_blocks, before[c].live_blocks - 90);
+    cr_expect_eq(after[c].frees, before[c].frees + 90);
+    cr_expect_eq(after[c].allocs, before[c].allocs);
+    cr_expect_eq(now.allocated, held.allocated - 90 * um_size_class_bytes(c));
+    um_thread_flush();
+    (void)um_stats_classes(after, 256);
+    cr_expect_eq(after[c].live_blocks, before[c].live_blocks - 90);
+    cr_expect_eq(after[c].frees, before[c].frees + 90);
 }
 
 Test(inspect, nodes_of_an_address) {
