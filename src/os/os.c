@@ -21,6 +21,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/sysinfo.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <ucontext.h>
@@ -92,6 +93,18 @@ static int map_at(uintptr_t at, size_t bytes, int prot) {
 
 int um_os_map_at(uintptr_t at, size_t bytes) {
     return map_at(at, bytes, PROT_READ | PROT_WRITE);
+}
+
+bool um_os_refuses(size_t bytes) {
+    struct sysinfo all;
+    long ret;
+    if (failed(kernel(SYS_sysinfo, (long)&all, 0, 0, 0, 0, 0)) ||
+        (all.totalram + all.totalswap) > bytes / um_max(all.mem_unit, 1))
+        return false;
+    ret = kernel(SYS_mmap, 0, (long)bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (!failed(ret))
+        (void)um_os_unmap((uintptr_t)ret, bytes);
+    return failed(ret);
 }
 
 int um_os_map_pool_at(uintptr_t at, size_t bytes, unsigned shift) {

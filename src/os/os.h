@@ -27,6 +27,10 @@ UM_HIDDEN uintptr_t um_os_address_span(void);
 UM_HIDDEN int um_os_map_at(uintptr_t at, size_t bytes);
 /* As um_os_map_at, from the pool of huge pages of 2^shift bytes, reserved there. ENOMEM: it has too few. */
 UM_HIDDEN int um_os_map_pool_at(uintptr_t at, size_t bytes, unsigned shift);
+/* More than all memory and swap, and the kernel would not map it as memory that counts: it judges each
+   mapping by itself unless told to overcommit always (vm.overcommit_memory). It does not judge ours, whose
+   addresses are used again and again. */
+UM_HIDDEN bool um_os_refuses(size_t bytes);
 /* Something is mapped in all of the range. */
 UM_HIDDEN bool um_os_is_mapped(uintptr_t at, size_t bytes);
 /* Copies within the process, without a signal where pages are missing: *done bytes; less than all: EFAULT, or

@@ -20,6 +20,7 @@
 #define SCARCE_PART         8u
 #define FOREIGN_REGIONS_MAX 4096 /* 1 TiB that somebody else maps in one piece */
 #define SLOTS_MAX           ((size_t)1 << 28)
+#define ASK_SLOTS           ((size_t)1024) /* 64 MiB; the kernel is asked from there on */
 
 um_space um_spaces[UM_NODES_MAX];
 _Atomic(uint64_t) um_spaces_used;
@@ -480,9 +481,14 @@ static um_span *alloc_from(um_space *sp, size_t slots, size_t align, bool *zeroe
     return NULL;
 }
 
+/* Nobody can have so much: better said now than by a kernel that kills. */
+static bool is_too_long(size_t slots) {
+    return slots > SLOTS_MAX || (slots >= ASK_SLOTS && um_os_refuses(slots << UM_SLOT_SHIFT));
+}
+
 um_span *um_space_alloc(unsigned node, size_t slots, size_t align_slots, bool *zeroed) {
     um_span *s = NULL;
-    if (slots == 0 || slots > SLOTS_MAX || align_slots > SLOTS_MAX)
+    if (slots == 0 || is_too_long(slots) || align_slots > SLOTS_MAX)
         return NULL;
     for (unsigned k = 0, at = node; !s && at < UM_NODES_MAX; at = um_place_choice(node, ++k))
         s = alloc_from(&um_spaces[at], slots, align_slots, zeroed);
@@ -569,7 +575,7 @@ bool um_space_extend(um_span *s, size_t new_slots, bool *zeroed) {
     um_space *sp = &um_spaces[s->node];
     um_span *r = NULL;
     size_t more = new_slots - s->slots;
-    if (new_slots > SLOTS_MAX || um_place.strict) /* strict: only whole spans are looked at */
+    if (is_too_long(new_slots) || um_place.strict) /* strict: only whole spans are looked at */
         return false;
     um_lock_take(&sp->lock);
     if (!over_limit(more))
@@ -607,7 +613,7 @@ um_span *um_space_move(um_span *s, size_t new_slots, size_t used_bytes) {
     uintptr_t from = (uintptr_t)um_span_start(s);
     um_span *t;
     um_span_state state;
-    if (new_slots > SLOTS_MAX || um_place.strict || um_space_setting.rigid ||
+    if (is_too_long(new_slots) || um_place.strict || um_space_setting.rigid ||
         !(t = alloc_once(sp, new_slots, 1, NULL)))
         return NULL;
     t->full = 0;

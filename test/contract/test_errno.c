@@ -2,6 +2,8 @@
 #include "contract.h"
 
 #include <pthread.h>
+#include <sys/mman.h>
+#include <sys/sysinfo.h>
 
 #define SENTINEL 4711
 
@@ -73,4 +75,34 @@ Test(errno_kept, is_left_alone_by_success) {
         cr_assert_eq(errno, SENTINEL, "size %zu: errno %d", contract_sizes[i], errno);
         free(p);
     }
+}
+
+/* What libc's malloc does: the kernel judges a mapping by itself, and says no to what is more than there is.
+   Told to overcommit always, it says yes. */
+Test(errno_set, by_what_no_machine_of_this_size_can_give) {
+    struct sysinfo all;
+    cr_assert_eq(sysinfo(&all), 0);
+    size_t too_much = (all.totalram + all.totalswap) * all.mem_unit + CHECK_GIB, kept = 100 * CHECK_MIB;
+    void *map = mmap(NULL, too_much, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), *p;
+    bool given = map != MAP_FAILED;
+    char *block = malloc(kept);
+    if (given)
+        munmap(map, too_much);
+    cr_assert_not_null(block);
+    block[0] = block[kept - 1] = 'x';
+    for (unsigned way = 0; way < 4; way++) {
+        errno = 0;
+        p = way == 0   ? malloc(too_much)
+            : way == 1 ? calloc(too_much / 16, 16)
+            : way == 2 ? memalign(4096, too_much)
+                       : realloc(block, too_much);
+        cr_expect_eq(p != NULL, given, "way %u", way);
+        cr_expect_eq(errno, given ? 0 : ENOMEM, "way %u: errno %d", way, errno);
+        if (way == 3)
+            block = p ? p : block;
+        else
+            free(p);
+    }
+    cr_expect(block[0] == 'x' && block[kept - 1] == 'x');
+    free(block);
 }
