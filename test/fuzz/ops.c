@@ -417,7 +417,7 @@ static void end_thread(struct actor *a) {
  */
 static void op_fork(void) {
     int status;
-    pid_t pid;
+    pid_t pid, done;
     if (run.forks++ >= FORKS_MAX)
         return;
     pid = fork();
@@ -436,7 +436,10 @@ static void op_fork(void) {
         um_space_check();
         syscall(SYS_exit_group, 0); /* the driver's own handlers are not for us */
     }
-    REQUIRE(pid > 0 && waitpid(pid, &status, 0) == pid, "fork: errno %d", errno);
+    REQUIRE(pid > 0, "fork: errno %d", errno);
+    while ((done = waitpid(pid, &status, 0)) == -1 && errno == EINTR)
+        ; /* the fuzzer's own clock ticks by signals */
+    REQUIRE(done == pid, "waitpid: errno %d", errno);
     REQUIRE(WIFEXITED(status) && WEXITSTATUS(status) == 0, "the child's status is %#x", status);
 }
 
