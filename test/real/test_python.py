@@ -23,7 +23,7 @@ RUNS = {
     "spawn": (["test_multiprocessing_spawn"], ["*WithProcessesTestPool.*", "*WithProcessesTestQueue*", "*SharedMemory*"]),
     "forkserver": (["test_multiprocessing_forkserver"], ["*WithProcessesTestPool.*", "*WithManagerTestQueue*"]),
 }
-HANG_SECONDS = "240"  # a file of tests that takes longer hangs: its stacks are printed, and the run fails
+HANG_SECONDS = "500"  # a file of tests that takes longer hangs: its stacks are printed, and the run fails
 
 
 def knows_localhost():
