@@ -128,6 +128,7 @@ extern UM_HIDDEN _Atomic(size_t) um_theap_cache_bytes;
 UM_INLINE size_t um_theap_cache_most(void) {
     return atomic_load_explicit(&um_theap_cache_bytes, memory_order_relaxed);
 }
+/* Sets it, and the length of chains, which follows from it. */
 UM_HIDDEN void um_theap_set_cache(size_t bytes);
 
 /* --- heap.c: the owner's side --- */

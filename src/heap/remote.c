@@ -32,8 +32,8 @@ void um_remote_set_length(void) {
 }
 
 /* All chains together hold no more than the thread cache may. In a child of fork, each block of a thread that
-   stayed behind goes at once: chains that are open would keep the last pages of slabs that all came back, and
-   each is a copy of one of the parent's. */
+   stayed behind goes at once, and so do those of orphans, which its slabs become: chains that are open would
+   keep the last pages of slabs that all came back, and each is a copy of one of the parent's. */
 static UM_NOINLINE uint8_t chain_most(const um_span *s) {
     const um_theap *h = atomic_load_explicit(&s->heap, memory_order_acquire); /* A3 */
     if (um_theap_fork_gen && (!h || h->fork_gen != um_theap_fork_gen))

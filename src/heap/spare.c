@@ -1,6 +1,6 @@
 /* Classes that a thread uses less than it did: its slabs of them become orphans, so that any thread may fill
-   them up. Else a program whose threads were busy once and wait now has the peak of each in
-   memory, for a thread that waits cannot be asked.
+   them up. Else a program whose threads were busy once and wait now has the peak of each in memory, for a
+   thread that waits cannot be asked.
 
    It is looked at where frees take the slow path anyway, once more than a few threads have heaps: a class of
    which half is free, and SPARE_BYTES at least, is left. What the thread frees of it later goes the way of

@@ -101,6 +101,7 @@ bool um_os_refuses(size_t bytes) {
     if (failed(kernel(SYS_sysinfo, (long)&all, 0, 0, 0, 0, 0)) ||
         (all.totalram + all.totalswap) > bytes / um_max(all.mem_unit, 1))
         return false;
+    UM_OS_COUNT(mmap_calls);
     ret = kernel(SYS_mmap, 0, (long)bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (!failed(ret))
         (void)um_os_unmap((uintptr_t)ret, bytes);

@@ -111,9 +111,9 @@ typedef struct um_gaps {
 UM_HIDDEN bool um_space_gather(um_space *sp, um_span *s, const um_gaps *gaps, bool *zeroed);
 /* Of as many: a span cut of free ones that lie side by side, where most of it is dirty; NULL: nowhere. */
 UM_HIDDEN um_span *um_space_take_mixed_locked(um_space *sp, size_t slots, um_gaps *gaps);
-/* No mapping begins inside the span any more. */
-/* Slots so marked, of all spaces. Relaxed: a counter. */
+/* Slots at which a mapping may begin, of all spaces. Relaxed: a counter. */
 extern UM_HIDDEN _Atomic(unsigned) um_space_seams;
+/* No mapping begins inside the span any more. */
 UM_HIDDEN void um_space_forget_seams_locked(um_span *s);
 UM_HIDDEN bool um_space_has_seams(const um_span *s);
 UM_HIDDEN void um_space_insert_locked(um_space *sp, um_span *s, um_span_state state, size_t bytes);

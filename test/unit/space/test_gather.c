@@ -5,6 +5,8 @@
 #include "conf/counters.h"
 #include "os/os.h"
 
+#include "pulls.h"
+
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <string.h>
@@ -14,18 +16,6 @@
 enum { PIECES = 8, SLOTS = 6, ALL = PIECES * SLOTS };
 
 static um_span *pieces[PIECES];
-static int
-    fail_with; /* what the kernel answers when it may not move pages; it has unmapped the target then */
-
-int __real_um_os_pull(uintptr_t from, size_t bytes, uintptr_t to);
-int __wrap_um_os_pull(uintptr_t from, size_t bytes, uintptr_t to);
-
-int __wrap_um_os_pull(uintptr_t from, size_t bytes, uintptr_t to) {
-    if (!fail_with)
-        return __real_um_os_pull(from, bytes, to);
-    cr_assert_eq(um_os_unmap(to, bytes), 0);
-    return fail_with;
-}
 
 static void start(void) {
     cr_assert_eq(um_space_init(), 0);

@@ -4,6 +4,7 @@
 #include "conf/counters.h"
 #include "os/os.h"
 
+#include "pulls.h"
 #include "spans.h"
 
 #include <criterion/criterion.h>
@@ -11,20 +12,6 @@
 #include <string.h>
 
 enum { NODE = 0, LIVE = 64, STEPS = 20000, SLOTS_MOST = 40, ROW = 16, FILL = 0x5a };
-
-static int pulls,
-    fail_with; /* what the kernel answers when it may not move pages; it has unmapped the target */
-
-int __real_um_os_pull(uintptr_t from, size_t bytes, uintptr_t to);
-int __wrap_um_os_pull(uintptr_t from, size_t bytes, uintptr_t to);
-
-int __wrap_um_os_pull(uintptr_t from, size_t bytes, uintptr_t to) {
-    pulls++;
-    if (!fail_with)
-        return __real_um_os_pull(from, bytes, to);
-    cr_assert_eq(um_os_unmap(to, bytes), 0);
-    return fail_with;
-}
 
 static void start(void) {
     cr_assert_eq(um_space_init(), 0);
