@@ -9,7 +9,9 @@
    um_remote_deliver.
 
    Bounds: a thread holds at most UM_OUT_SLOTS chains of 16 KiB in transit, and no more than it may cache
-   (UMALLOC_THREAD_CACHE). A chain that would be of one block is sent at once. */
+   (UMALLOC_THREAD_CACHE). A chain that would be of one block is sent at once. A hand goes round the chains,
+   one at each that begins, and sends those that it meets a second time: they grow slowly, and what waits in
+   them keeps its slab. Slabs without owner may wait for nothing else, so few of them have a chain. */
 #include "heap/heap.h"
 #include "os/fatal.h"
 #include "slab/remote.h"
@@ -41,22 +43,51 @@ static UM_NOINLINE uint8_t chain_most(const um_span *s) {
     return (uint8_t)um_max(1, um_min(s->transit, um_theap_cache_most() / UM_OUT_SLOTS / s->block_bytes));
 }
 
-UM_NOINLINE void um_remote_start(um_theap *h, um_span *s, um_block *b) {
-    uintptr_t slot = um_round_down((uintptr_t)b, UM_SLOT_BYTES);
-    um_out *o = um_remote_chain(h->out, slot);
-    if (o->slot)
+/* A chain for a slab without owner begins: the oldest of UM_ORPHAN_CHAINS goes. */
+static void bound_orphans(um_theap *h, uintptr_t slot) {
+    uintptr_t *oldest = &h->orphan_slot[h->orphan_chains_begun++ % UM_ORPHAN_CHAINS];
+    um_out *o = um_remote_chain(h->out, *oldest);
+    if (*oldest && o->slot == *oldest)
         send(h, o);
-    o->slot = slot;
+    *oldest = slot;
+}
+
+UM_INLINE void begin(um_out *o, um_out *hand, um_span *s, um_block *b, uint8_t most) {
+    hand->old = hand->slot != 0;
+    o->slot = um_round_down((uintptr_t)b, UM_SLOT_BYTES);
     o->head = o->tail = b;
-    o->most = um_likely(atomic_load_explicit(&um_remote_full_length, memory_order_relaxed)) ? s->transit
-                                                                                            : chain_most(s);
-    o->room = (uint16_t)(o->most - 1u);
+    o->most = most;
+    o->room = (uint8_t)(most - 1u);
+    o->old = false;
     o->class_id = s->class_id;
     o->reciprocal = s->reciprocal;
     b->next = um_slab_end(s);
     b->self = (uintptr_t)b;
     if (o->room == 0)
         um_remote_full(o);
+}
+
+/* The same as below, where other chains go first or the length is not the usual one. */
+static UM_NOINLINE void start_slowly(um_theap *h, um_out *o, um_out *hand, um_span *s, um_block *b) {
+    if (hand->slot && hand->old)
+        send(h, hand);
+    if (o->slot)
+        send(h, o);
+    /* relaxed: a hint, for it may change hands now */
+    if (!atomic_load_explicit(&s->heap, memory_order_relaxed))
+        bound_orphans(h, um_round_down((uintptr_t)b, UM_SLOT_BYTES));
+    begin(o, hand, s, b,
+          atomic_load_explicit(&um_remote_full_length, memory_order_relaxed) ? s->transit : chain_most(s));
+}
+
+UM_NOINLINE void um_remote_start(um_theap *h, um_span *s, um_block *b) {
+    um_out *o = um_remote_chain(h->out, (uintptr_t)b);
+    um_out *hand = &h->out[h->chains_begun++ % UM_OUT_SLOTS];
+    if (um_unlikely(o->slot || hand->old || !atomic_load_explicit(&s->heap, memory_order_relaxed) /* hint */
+                    || !atomic_load_explicit(&um_remote_full_length, memory_order_relaxed)))
+        start_slowly(h, o, hand, s, b);
+    else
+        begin(o, hand, s, b, s->transit);
 }
 
 UM_NOINLINE void um_remote_full(um_out *o) {
@@ -71,6 +102,22 @@ void um_remote_flush(um_theap *h) {
             send(h, &h->out[i]);
 }
 
+/* The owner stayed in the parent of a fork. */
+static UM_NOINLINE void push_torn(um_span *s, um_block *head, um_block *tail, unsigned count) {
+    if (um_hugetlb_torn)
+        return;
+    um_orphan_salvage(s);
+    um_remote_push(s, head, tail, count);
+}
+
+/* All blocks of an owned slab came back; `told`: its token is out. */
+static UM_NOINLINE void all_back(um_span *s, um_theap *h, bool told) {
+    um_stranded_note(h); /* it may be the owner of a moment ago: a hint goes astray */
+    if (!told)
+        um_remote_deliver(s);
+}
+
+/* What it calls it calls last, so that no register need be saved. */
 void um_remote_push(um_span *s, um_block *head, um_block *tail, unsigned count) {
     um_theap *h = atomic_load_explicit(&s->heap, memory_order_acquire); /* A3: pairs with R3 */
     unsigned sum;
@@ -78,9 +125,8 @@ void um_remote_push(um_span *s, um_block *head, um_block *tail, unsigned count) 
     if (um_unlikely(!um_slab_is_block(s, head)))
         um_fatal("invalid free", head, s->block_bytes, "not the start of a block");
     if (um_unlikely(h && h->fork_gen != um_theap_fork_gen)) {
-        if (um_hugetlb_torn)
-            return;
-        um_orphan_salvage(s);
+        push_torn(s, head, tail, count);
+        return;
     }
     w = atomic_load_explicit(&s->remote, memory_order_relaxed); /* the swap decides */
     do {
@@ -101,8 +147,8 @@ void um_remote_push(um_span *s, um_block *head, um_block *tail, unsigned count) 
         return;
     }
     if (um_unlikely(sum == s->capacity && h))
-        um_stranded_note(h); /* h may be the owner of a moment ago: a hint goes astray */
-    if (!(w & UM_REMOTE_PENDING))
+        all_back(s, h, w & UM_REMOTE_PENDING);
+    else if (!(w & UM_REMOTE_PENDING))
         um_remote_deliver(s);
 }
 

@@ -197,6 +197,56 @@ Test(remote, no_more_is_in_transit_than_may_be_cached) {
     run_thread(free_at_once, NULL);
 }
 
+/* blocks[0] is alone in its slab's chain; each of the others is a chain of its own, sent at once. */
+static void *free_one_and_many(void *arg) {
+    const um_span *s = um_span_of(blocks[0]);
+    const um_out *first;
+    unsigned begun = 0;
+    (void)arg;
+    cr_assert_not_null(um_theap_get());
+    first = um_remote_chain(heap()->out, (uintptr_t)blocks[0]);
+    take_back(blocks[0]);
+    for (unsigned i = 1; i < block_count; i++) {
+        if (um_remote_chain(heap()->out, (uintptr_t)blocks[i]) == first)
+            continue; /* it would take the first one's place */
+        take_back(blocks[i]);
+        cr_assert(++begun >= UM_OUT_SLOTS || in_transit(heap(), s) == 1, "gone after %u", begun);
+    }
+    cr_assert_geq(begun, 2 * UM_OUT_SLOTS);
+    cr_expect_eq(in_transit(heap(), s), 0, "the hand met it twice");
+    leave();
+    return NULL;
+}
+
+Test(remote, a_chain_that_grows_slowly_goes) {
+    give_many(3 * UM_OUT_SLOTS, 16384);
+    take_back(blocks[0]);
+    cr_assert_not_null(blocks[0] = give(64));
+    cr_assert_eq(um_span_of(blocks[1])->transit, 1);
+    run_thread(free_one_and_many, NULL);
+}
+
+static void *give_and_leave(void *arg) {
+    (void)arg;
+    cr_assert_not_null(um_theap_get());
+    give_many(UM_OUT_SLOTS * (unsigned)(UM_SLOT_BYTES / 1024), 1024);
+    leave();
+    return NULL;
+}
+
+Test(remote, few_slabs_without_owner_have_a_chain) {
+    unsigned per_slab = (unsigned)(UM_SLOT_BYTES / 1024), most = 0;
+    run_thread(give_and_leave, NULL);
+    cr_assert_null(um_span_of(blocks[0])->heap);
+    for (unsigned i = 0; i < block_count; i += per_slab) {
+        take_back(blocks[i]);
+        most = um_max(most, in_transit(heap(), NULL));
+        cr_expect_leq(in_transit(heap(), NULL), UM_ORPHAN_CHAINS);
+        cr_expect_eq(in_transit(heap(), um_span_of(blocks[i])), 1, "the last one is there");
+    }
+    cr_expect_eq(most, UM_ORPHAN_CHAINS);
+}
+
 static void *free_past_exit(void *arg) {
     cr_assert_not_null(um_theap_get());
     leave();
