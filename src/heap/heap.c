@@ -513,6 +513,10 @@ static bool find_slab(um_theap *h, um_bin *bin, bool *cut) {
     um_span *s = bin->current;
     while (s == &um_span_none || !has_blocks(bin, s, cut)) {
         if (s != &um_span_none) {
+            /* Not when its last blocks were cut: an atomic addition waits for the stores before it, and those
+               of fresh blocks take long. Here one of the space's lock is likely to follow anyway. */
+            if (s->carved == s->capacity && !s->full)
+                um_space_note_full(s);
             s->place = UM_PLACE_FULL;
             restart(bin, s, s->wake);
             um_queue_push(&bin->full, s);

@@ -56,8 +56,6 @@ bool um_slab_carve(um_span *s, size_t at_a_time) {
     ((um_block *)at)->next = um_slab_end(s);
     ((um_block *)at)->self = (uintptr_t)at;
     s->list = first;
-    if (s->carved == s->capacity && !s->full)
-        um_space_note_full(s);
     return true;
 }
 

@@ -98,7 +98,7 @@ static size_t move_piece(um_space *sp, um_span *s, size_t at, size_t room, int *
     um_lock_take(&sp->lock);
     if (room >= least && can_move_locked(sp))
         piece = take_piece_locked(sp, room, least);
-    um_lock_drop(&sp->lock);
+    um_space_unlock(sp);
     if (!piece)
         return 0;
     slots = piece->slots;
@@ -113,7 +113,7 @@ static size_t move_piece(um_space *sp, um_span *s, size_t at, size_t room, int *
         note_seam_locked(sp, s + at + slots);
     }
     um_space_insert_locked(sp, piece, *err ? UM_DIRTY : UM_CLEAN, piece->bytes);
-    um_lock_drop(&sp->lock);
+    um_space_unlock(sp);
     return *err ? 0 : slots;
 }
 
@@ -127,7 +127,7 @@ static bool start_over(um_space *sp, um_span *s, bool *zeroed) {
     }
     um_lock_take(&sp->lock);
     um_space_forget_seams_locked(s);
-    um_lock_drop(&sp->lock);
+    um_space_unlock(sp);
     *zeroed = true;
     return true;
 }

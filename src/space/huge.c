@@ -207,7 +207,7 @@ void um_huge_renewed(um_space *sp, const um_span *s) {
     um_lock_take(&sp->lock);
     r = um_huge_run_of(&sp->huge, first);
     huge = r && r->huge;
-    um_lock_drop(&sp->lock);
+    um_space_unlock(sp);
     advise(first, s->slots, huge);
 }
 
@@ -277,7 +277,7 @@ void um_huge_paid(um_space *sp, uint64_t ns) {
         go_without_locked(sp);
         give_up_locked(&sp->huge);
     }
-    um_lock_drop(&sp->lock);
+    um_space_unlock(sp);
 }
 
 um_span *um_huge_fullest(um_span *s) {

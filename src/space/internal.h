@@ -38,6 +38,7 @@ typedef struct um_space {
     um_span *oldest, *youngest;              /* dirty spans by age */
     um_span *kept;                           /* dirty spans whose purge would cost more than it gives */
     size_t kept_bytes;                       /* of those, part of dirty_bytes */
+    size_t told_footprint, told_dirty;       /* this space's part of the sums of all: um_space_tell_locked */
     um_huge huge;
     um_bins bins[UM_STATES];
     struct {
@@ -87,6 +88,14 @@ UM_HIDDEN void um_place_allowed(um_node_set *out);
 /* The places were made: they take turns as often as was asked for. */
 UM_HIDDEN void um_place_make_turns(const um_placing_spec *asked);
 
+/* Adds what changed to the sums of all spaces: once for each time that the lock is held, for an instruction
+   that locks the bus waits for all stores before it. */
+UM_HIDDEN void um_space_tell_locked(um_space *sp);
+UM_INLINE void um_space_unlock(um_space *sp) {
+    um_space_tell_locked(sp);
+    um_lock_drop(&sp->lock);
+}
+
 UM_HIDDEN void um_space_detach_locked(um_space *sp, um_span *s);
 /* Cuts a detached span after `slots`; the rest is filed in its state. */
 UM_HIDDEN void um_space_split_locked(um_space *sp, um_span *s, size_t slots);
@@ -128,7 +137,8 @@ UM_HIDDEN int um_space_open_locked(um_space *sp, size_t slots);
 /* Bytes that may be dirty now. */
 UM_HIDDEN size_t um_space_budget_locked(const um_space *sp);
 /* More is dirty than that; what is kept does not count. */
-UM_INLINE bool um_space_crowded_locked(const um_space *sp) {
+UM_INLINE bool um_space_crowded_locked(um_space *sp) {
+    um_space_tell_locked(sp); /* the budget depends on the sums */
     return sp->dirty_bytes - sp->kept_bytes > um_space_budget_locked(sp);
 }
 UM_HIDDEN void um_space_purge_excess(um_space *sp);

@@ -127,7 +127,7 @@ int um_pin(unsigned node, size_t bytes, size_t more) {
         run[i] = sp->huge.run[i];
         sp->huge.run[i].pinned = true;
     }
-    um_lock_drop(&sp->lock);
+    um_space_unlock(sp);
     for (size_t i = 0; i < n; i++)
         err = first_of(err, put_into_place(node, &run[i]));
     if (err)

@@ -80,7 +80,7 @@ static bool purge_one(um_space *sp, um_span *s) {
     if (state == UM_DIRTY)
         sp->purge_again_ms =
             atomic_load_explicit(&um_space_now_ms, memory_order_relaxed) + REFUSED_WAIT_MS; /* recent */
-    um_lock_drop(&sp->lock);
+    um_space_unlock(sp);
     if (state == UM_DIRTY) {
         UM_COUNT_ADD(purge_failures, 1);
         return false;
@@ -147,13 +147,13 @@ static bool purge(um_space *sp, size_t keep, uint64_t before_ms, bool forced) {
         um_lock_take(&sp->lock);
         while (sp->kept)
             um_space_unkeep_locked(sp, sp->kept);
-        um_lock_drop(&sp->lock);
+        um_space_unlock(sp);
     }
     for (;;) {
         um_span *s;
         um_lock_take(&sp->lock);
         s = next_locked(sp, keep, before_ms, forced);
-        um_lock_drop(&sp->lock);
+        um_space_unlock(sp);
         if (!s || !purge_one(sp, s))
             return any;
         any = true;
@@ -164,7 +164,7 @@ void um_space_purge_excess(um_space *sp) {
     size_t keep;
     um_lock_take(&sp->lock);
     keep = um_space_budget_locked(sp);
-    um_lock_drop(&sp->lock);
+    um_space_unlock(sp);
     (void)purge(sp, keep, 0, false);
 }
 
@@ -188,7 +188,7 @@ uint64_t um_space_tick(void) {
         }
         um_huge_tick_locked(sp);
         keep = um_space_budget_locked(sp);
-        um_lock_drop(&sp->lock);
+        um_space_unlock(sp);
         (void)purge(sp, keep, now > decay ? now - decay : 0, false);
     }
     return now;
@@ -206,7 +206,7 @@ void um_space_relieve(void) {
         size_t dirty, excess = um_space_excess();
         um_lock_take(&sp->lock);
         dirty = sp->dirty_bytes;
-        um_lock_drop(&sp->lock);
+        um_space_unlock(sp);
         if (excess)
             (void)purge(sp, dirty - um_min(dirty, excess), 0, true);
     }
@@ -223,11 +223,11 @@ void um_space_trim_idle(void) {
         if (UM_SPACE_SETTING(dirty_max))
             keep = UM_SPACE_SETTING(dirty_max);
         before = sp->dirty_bytes;
-        um_lock_drop(&sp->lock);
+        um_space_unlock(sp);
         (void)purge(sp, keep, 0, false);
         um_lock_take(&sp->lock);
         after = sp->dirty_bytes;
         sp->trimmed_bytes = before - um_min(before, after);
-        um_lock_drop(&sp->lock);
+        um_space_unlock(sp);
     }
 }

@@ -44,7 +44,7 @@ void um_space_placed(void) {
     um_lock_take(&sp->lock);
     um_place_bind(0, um_space_window.base + (sp->first_slot << UM_SLOT_SHIFT),
                   (sp->open_slot - sp->first_slot) << UM_SLOT_SHIFT);
-    um_lock_drop(&sp->lock);
+    um_space_unlock(sp);
 }
 
 static size_t index_of_right(const um_span *s) {
@@ -74,7 +74,6 @@ static void age_append(um_space *sp, um_span *s) {
         sp->oldest = s;
     sp->youngest = s;
     s->kept = 0;
-    atomic_fetch_add_explicit(&um_space_dirty, s->bytes, memory_order_relaxed); /* hint */
 }
 
 static void age_remove(um_space *sp, um_span *s) {
@@ -88,8 +87,6 @@ static void age_remove(um_space *sp, um_span *s) {
         *(s->kept ? &sp->kept : &sp->oldest) = s->age_next;
     if (s->kept)
         sp->kept_bytes -= s->bytes;
-    else
-        atomic_fetch_sub_explicit(&um_space_dirty, s->bytes, memory_order_relaxed); /* hint */
     s->kept = 0;
 }
 
@@ -109,12 +106,24 @@ void um_space_unkeep_locked(um_space *sp, um_span *s) {
     age_append(sp, s);
 }
 
+/* Unsigned wrap makes the differences right. */
+static void tell(_Atomic(size_t) *all, size_t *told, size_t now) {
+    if (now == *told)
+        return;
+    atomic_fetch_add_explicit(all, now - *told, memory_order_relaxed); /* counter, or hint */
+    *told = now;
+}
+
+void um_space_tell_locked(um_space *sp) {
+    tell(&um_space_footprint, &sp->told_footprint, (sp->active_slots << UM_SLOT_SHIFT) + sp->dirty_bytes);
+    tell(&um_space_dirty, &sp->told_dirty, sp->dirty_bytes - sp->kept_bytes);
+}
+
 void um_space_detach_locked(um_space *sp, um_span *s) {
     um_bins_remove(&sp->bins[s->state], s);
     if (s->state == UM_DIRTY) {
         age_remove(sp, s);
         sp->dirty_bytes -= s->bytes;
-        atomic_fetch_sub_explicit(&um_space_footprint, s->bytes, memory_order_relaxed); /* counter */
     } else if (s->state == UM_UNMAPPED) {
         sp->unmapped_slots -= s->slots;
     }
@@ -127,7 +136,6 @@ static void file_locked(um_space *sp, um_span *s) {
     if (s->state == UM_DIRTY) {
         age_append(sp, s);
         sp->dirty_bytes += s->bytes;
-        atomic_fetch_add_explicit(&um_space_footprint, s->bytes, memory_order_relaxed); /* counter */
     } else if (s->state == UM_UNMAPPED) {
         sp->unmapped_slots += s->slots;
     }
@@ -396,8 +404,6 @@ static void resize_active_locked(um_space *sp, size_t from, size_t to) {
     sp->active_slots += to - from;
     sp->run_slots += run_of(to) - run_of(from);
     atomic_store_explicit(&sp->active_seen, sp->active_slots, memory_order_relaxed); /* hint */
-    /* a counter; unsigned wrap makes the difference right */
-    atomic_fetch_add_explicit(&um_space_footprint, (to - from) << UM_SLOT_SHIFT, memory_order_relaxed);
 }
 
 static void now_active_locked(um_space *sp, size_t from, size_t to) {
@@ -433,7 +439,7 @@ static um_span *alloc_once(um_space *sp, size_t slots, size_t align, bool *zeroe
         behind = um_huge_behind_locked(sp, s);
         crowded = um_space_crowded_locked(sp);
     }
-    um_lock_drop(&sp->lock);
+    um_space_unlock(sp);
     if (s && zeroed) {
         *zeroed = s->state != UM_DIRTY;
         if (*zeroed && slots >= UM_GATHER_SLOTS_MIN)
@@ -455,7 +461,7 @@ static bool is_placed(um_space *sp, const um_span *s) {
     bool pool;
     um_lock_take(&sp->lock);
     pool = um_hugetlb_holds(sp, s); /* a page of a pool is there, and must not go in parts */
-    um_lock_drop(&sp->lock);
+    um_space_unlock(sp);
     return um_place_fill(s->node, (uintptr_t)um_span_start(s), (size_t)s->slots << UM_SLOT_SHIFT, pool);
 }
 
@@ -535,7 +541,7 @@ void um_space_free(um_span *s, size_t dirty_bytes) {
     um_space_insert_locked(sp, s, state, dirty_bytes);
     um_huge_freed_locked(sp, um_span_index(s), um_span_index(s) + slots - 1);
     crowded = um_space_crowded_locked(sp);
-    um_lock_drop(&sp->lock);
+    um_space_unlock(sp);
     if (crowded)
         um_space_purge_excess(sp);
 }
@@ -586,7 +592,7 @@ bool um_space_extend(um_span *s, size_t new_slots, bool *zeroed) {
         now_active_locked(sp, s->slots, new_slots);
         s->slots = (uint32_t)new_slots;
     }
-    um_lock_drop(&sp->lock);
+    um_space_unlock(sp);
     return r != NULL;
 }
 
@@ -600,7 +606,7 @@ void um_space_shrink(um_span *s, size_t new_slots) {
     s->slots = (uint32_t)new_slots;
     s->cut = 1;
     tail->slots = slots;
-    um_lock_drop(&sp->lock);
+    um_space_unlock(sp);
     tail->node = s->node;
     tail->moved = s->moved;
     um_span_set_migrated(tail, um_span_migrated(s));
@@ -631,7 +637,7 @@ um_span *um_space_move(um_span *s, size_t new_slots, size_t used_bytes) {
     um_span_set_kind(s, UM_SPAN_BUSY);
     resize_active_locked(sp, s->slots, 0);
     um_space_insert_locked(sp, s, state, 0);
-    um_lock_drop(&sp->lock);
+    um_space_unlock(sp);
     return t;
 }
 

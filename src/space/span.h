@@ -91,7 +91,7 @@ typedef struct um_span {
     };
     uint32_t slots; /* length; in a tail of a free span too */
     uint16_t wake;  /* slab: local frees after which a full one is worth using again; const while a slab */
-    uint8_t full;   /* slab: all its blocks were cut, so its memory counts as used (um_space_note_full) */
+    uint8_t full;   /* slab: all its blocks were in use, so its memory counts as such (um_space_note_full) */
     union {
         uint8_t cut; /* large: its end was given back; not cached when freed, so that the two join again */
         uint8_t guarded; /* hardened, large: there are pages without access */
