@@ -238,6 +238,9 @@ static void keep_or_release(um_theap *h, um_bin *bin, um_span *s) {
    finds a double free that would else hand a block out twice. */
 static void check_double_free(const um_bin *bin, const um_span *s) {
     um_block *tail;
+    if (s->wake == 1) /* few blocks, freed long ago maybe: waited for all at once, not one after the other */
+        for (unsigned i = 0; i < s->carved; i++)
+            __builtin_prefetch(um_span_start(s) + i * s->block_bytes);
     if ((bin->heat < UM_HOT || s->wake == 1) && um_slab_walk(s, &tail) != s->carved)
         um_fatal("double free", s->list, s->block_bytes, "more frees than blocks in use");
 }

@@ -35,11 +35,13 @@ void um_slab_init(um_span *s, unsigned class_id) {
 bool um_slab_carve(um_span *s, size_t at_a_time) {
     unsigned from = s->carved, left = s->capacity - from;
     size_t bytes = s->block_bytes;
-    unsigned most = from ? (unsigned)(at_a_time / bytes) : FIRST_BLOCKS_MAX;
+    unsigned about =
+        bytes < at_a_time ? (unsigned)at_a_time / s->block_bytes : 1; /* spares a slow division */
+    unsigned most = from ? about : (unsigned)um_min(about, FIRST_BLOCKS_MAX);
     /* What is in memory already costs none: few blocks are cut at once. But a class is hot sooner so, and its
        cache keeps what is freed: of blocks beyond a page that is much. */
     bool at_once = s->bytes == UM_SLOT_BYTES && s->capacity <= FIRST_BLOCKS_MAX && bytes <= UM_CARVE_BYTES;
-    unsigned n = at_once ? left : (unsigned)um_max(1, um_min(um_min(left, most), at_a_time / bytes));
+    unsigned n = at_once ? left : (unsigned)um_min(left, most);
     char *at = um_span_start(s) + from * bytes;
     um_block *first = (um_block *)at;
     if (left == 0)

@@ -211,6 +211,8 @@ void um_space_note_full(um_span *s) {
 }
 
 void um_space_note_slack(um_span *s, size_t pages) {
+    if (pages == s->slack_pages)
+        return;
     atomic_fetch_add_explicit(&um_spaces[s->node].slack_pages, pages - s->slack_pages,
                               memory_order_relaxed); /* hint; unsigned wrap makes the difference right */
     s->slack_pages = (uint16_t)pages;
