@@ -182,8 +182,6 @@ UM_INLINE um_block *um_theap_alloc(um_theap *h, unsigned class_id) {
     if (um_unlikely(!um_block_take(b)))
         return um_theap_refill(h, class_id);
     m->list = b->next;
-    __builtin_prefetch(b->next,
-                       1); /* the next one's line, which may be long unused: see um_front_take_ahead */
     return b;
 }
 
