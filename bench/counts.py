@@ -90,7 +90,7 @@ def calls_of(command, preload):
 
 def kernel(steps, allocator, quick):
     """System calls and page faults of PER operations, beyond the first N."""
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("UMALLOC_", "MALLOC_", "LD_PRELOAD"))}
+    env = allocators.environment()
     for case, (pattern, least, most, operations) in STEPS.items():
         operations //= 10 if quick else 1
         commands = [[steps, pattern, str(least), str(most), str(n)] for n in (operations, 2 * operations)]

@@ -35,8 +35,7 @@ PACKAGES = {"liburcu": "liburcu-dev", "boost": "libboost-dev", "apr": "libapr1-d
 
 
 def environment(quick):
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(runner.SETTINGS)}
-    return kept | {"LC_ALL": "C", "BENCH_SECONDS": QUICK_SECONDS if quick else SECONDS}
+    return allocators.environment() | {"BENCH_SECONDS": QUICK_SECONDS if quick else SECONDS}
 
 
 def said(command, env):

@@ -137,7 +137,7 @@ def count(program, pattern, threads, operations):
 
 
 def measure(program, lib, pattern, threads, operations):
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("UMALLOC_", "MALLOC_", "LD_PRELOAD"))}
+    env = allocators.environment()
     command = [program, pattern, str(threads), str(operations * MEASURED_OPERATIONS)]
     runs = [subprocess.run(command, env=env | {"LD_PRELOAD": lib.path}, capture_output=True, text=True, check=True).stdout
             for _ in range(MEASURED_RUNS)]

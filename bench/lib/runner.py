@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 
+from allocators import environment
 from results import Row
 
 LIB = os.path.dirname(os.path.abspath(__file__))
@@ -22,8 +23,6 @@ FULL_OVER_SHORT = 5  # times that a full run takes of a short one, until that is
 OUTPUT_MAX = 1 << 20  # more than this is no list of figures
 FIGURE = re.compile(r"([\w.+-]+) (\S+)")
 SERIES = re.compile(r"series ([\w.+-]+) (\S+) (\S+)")
-# Settings of any allocator would change what is measured.
-SETTINGS = ("LD_PRELOAD", "GLIBC_TUNABLES", "UMALLOC_", "MALLOC_", "MIMALLOC_", "TCMALLOC_", "TBB_", "BENCH_")
 # Cases of one thread, which --pin pins.
 PINNED_GROUPS = ("small", "medium", "large", "latency")
 
@@ -105,7 +104,7 @@ class Runner:
         self.work, self.cpu = os.path.abspath(work), cpu
         os.makedirs(self.work, exist_ok=True)
         self.launcher = build_launcher(self.work)
-        self.env = {k: v for k, v in os.environ.items() if not k.startswith(SETTINGS)} | {"LC_ALL": "C"}
+        self.env = environment()
 
     def run(self, case, allocator, quick):
         """(figures, series) of one run, or Failure."""

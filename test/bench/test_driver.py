@@ -2,8 +2,11 @@
 """The parts of the benchmark driver that can be wrong without showing it: means, verdicts, the CSV, what counts as figures,
 what a failing run leaves, the memory that a run is charged with.
 """
+import contextlib
+import io
 import math
 import os
+import shutil
 import sys
 import tempfile
 import unittest
@@ -189,6 +192,50 @@ class Selections(unittest.TestCase):
                 plots.draw(summary, folder)
                 wanted = {f"{picture.name}.{suffix}" for picture in pictures.pictures(summary) for suffix in ("svg", "png")}
                 self.assertEqual(set(os.listdir(folder)), wanted)
+
+
+class Preloads(unittest.TestCase):
+    """No allocator is measured that would not serve malloc."""
+    library = os.environ["UMALLOC_LIB"]
+
+    def refused(self, *texts):
+        """(status, message) of a command line that names these allocators."""
+        said = io.StringIO()
+        with contextlib.redirect_stderr(said), self.assertRaises(SystemExit) as end:
+            allocators.chosen(texts)
+        code = end.exception.code
+        return (code, said.getvalue().strip()) if isinstance(code, int) else (1, code)
+
+    def test_what_serves(self):
+        (base,), _ = allocators.served_by("")
+        self.assertTrue(os.path.basename(base).startswith("libc."), base)
+        self.assertEqual([(lib.name, lib.path) for lib in allocators.chosen(["glibc", f"x={self.library}"])],
+                         [("glibc", ""), ("x", os.path.abspath(self.library))])
+
+    def test_what_does_not_serve(self):
+        (base,), _ = allocators.served_by("")
+        status, why = self.refused("x=" + os.path.join(ROOT, "README.md"))
+        self.assertEqual(status, 1)
+        self.assertRegex(why, r"^x: .*README\.md has malloc or free from .*libc.*cannot be preloaded")
+        self.assertRegex(self.refused(f"x={base}")[1], "^x: .* has malloc or free from ")  # a library, but no other malloc
+
+    def test_path_that_the_loader_would_split(self):
+        with tempfile.TemporaryDirectory() as folder:
+            for name in ("a b", "a:b", "a$ORIGIN"):
+                path = os.path.join(folder, name, "lib.so")
+                os.mkdir(os.path.dirname(path))
+                shutil.copy(self.library, path)
+                found, = allocators.chosen([f"x={path}"])
+                self.assertEqual((os.path.realpath(found.path), allocators.served_by(found.path)[0]), (os.path.realpath(path), {found.path}))
+
+    def test_names(self):
+        for text, why in ((f"={self.library}", "no name"), (f"a|b={self.library}", "no name"), (f"a b={self.library}", "no name"),
+                          (f"a,b={self.library}", "no name"), (f"glibc={self.library}", "another name"), ("nosuch", "known are"),
+                          ("x=/nonexistent", "no library")):
+            status, said = self.refused(text)
+            self.assertEqual((status, said.count("\n")), (2, 0), said)
+            self.assertIn(why, said)
+        self.assertIn("the name x is taken", self.refused(f"x={self.library}", f"x={self.library}")[1])
 
 
 class Runs(unittest.TestCase):

@@ -23,7 +23,7 @@ def main():
     listed = suite("--list").splitlines()
     assert len(listed) > len(CASES), listed
     suite("no such case", want=1)
-    suite("--allocator", "nosuch", CASES[0], want=1)
+    suite("--allocator", "nosuch", CASES[0], want=2)
     with tempfile.TemporaryDirectory() as folder:
         said = suite("--quick", "--allocator", "glibc", "--allocator", f"umalloc={os.environ['UMALLOC_LIB']}",
                      "--work", folder, "--results", folder, *CASES)
