@@ -142,6 +142,9 @@ UM_INLINE bool um_space_crowded_locked(um_space *sp) {
     return sp->dirty_bytes - sp->kept_bytes > um_space_budget_locked(sp);
 }
 UM_HIDDEN void um_space_purge_excess(um_space *sp);
+/* Oldest first, while more than keep bytes are dirty or the oldest was freed before `before_ms`. Forced: what
+   is kept too, and though the kernel refused a moment ago. Whether any went. */
+UM_HIDDEN bool um_space_purge(um_space *sp, size_t keep, uint64_t before_ms, bool forced);
 /* A span of the age list is kept until it is reused or um_space_unkeep_locked is called. */
 UM_HIDDEN void um_space_keep_locked(um_space *sp, um_span *s);
 UM_HIDDEN void um_space_unkeep_locked(um_space *sp, um_span *s);

@@ -13,7 +13,6 @@
 
 #define BUDGET_FLOOR    (4 * UM_MIB)
 #define SPARE_PART      4u /* of the recent peak: holes of many lengths, soon filled again */
-#define IDLE_FLOOR      (UM_MIB)
 #define SPARSE_FLOOR    (256 * UM_KIB)
 #define SPARSE_PART     8u
 #define REFUSED_WAIT_MS 1000u
@@ -139,9 +138,7 @@ static um_span *next_locked(um_space *sp, size_t keep, uint64_t before_ms, bool 
     return um_huge_widen_locked(sp, s);
 }
 
-/* Oldest first, while more than keep bytes are dirty or the oldest was freed before `before_ms`. Forced: what
-   is kept too, and though the kernel refused a moment ago. */
-static bool purge(um_space *sp, size_t keep, uint64_t before_ms, bool forced) {
+bool um_space_purge(um_space *sp, size_t keep, uint64_t before_ms, bool forced) {
     bool any = false;
     if (forced) {
         um_lock_take(&sp->lock);
@@ -165,7 +162,7 @@ void um_space_purge_excess(um_space *sp) {
     um_lock_take(&sp->lock);
     keep = um_space_budget_locked(sp);
     um_space_unlock(sp);
-    (void)purge(sp, keep, 0, false);
+    (void)um_space_purge(sp, keep, 0, false);
 }
 
 uint64_t um_space_tick(void) {
@@ -189,45 +186,7 @@ uint64_t um_space_tick(void) {
         um_huge_tick_locked(sp);
         keep = um_space_budget_locked(sp);
         um_space_unlock(sp);
-        (void)purge(sp, keep, now > decay ? now - decay : 0, false);
+        (void)um_space_purge(sp, keep, now > decay ? now - decay : 0, false);
     }
     return now;
-}
-
-bool um_space_trim(size_t keep_bytes) {
-    bool any = false;
-    UM_EACH_SPACE(sp)
-    any |= purge(sp, keep_bytes, 0, true);
-    return any;
-}
-
-void um_space_relieve(void) {
-    UM_EACH_SPACE(sp) {
-        size_t dirty, excess = um_space_excess();
-        um_lock_take(&sp->lock);
-        dirty = sp->dirty_bytes;
-        um_space_unlock(sp);
-        if (excess)
-            (void)purge(sp, dirty - um_min(dirty, excess), 0, true);
-    }
-}
-
-/* Programs that start and end threads all the time want the memory again that the last ones left: what was
-   missed of late is kept. */
-void um_space_trim_idle(void) {
-    UM_EACH_SPACE(sp) {
-        size_t keep, before, after;
-        um_lock_take(&sp->lock);
-        keep = um_max(IDLE_FLOOR, (sp->active_slots << UM_SLOT_SHIFT) / 4);
-        keep = um_max(keep, um_max(sp->missed_now, sp->missed_before));
-        if (UM_SPACE_SETTING(dirty_max))
-            keep = UM_SPACE_SETTING(dirty_max);
-        before = sp->dirty_bytes;
-        um_space_unlock(sp);
-        (void)purge(sp, keep, 0, false);
-        um_lock_take(&sp->lock);
-        after = sp->dirty_bytes;
-        sp->trimmed_bytes = before - um_min(before, after);
-        um_space_unlock(sp);
-    }
 }
