@@ -170,6 +170,12 @@ static UM_COLD void relieve(um_theap *h) {
     um_space_relieve();
 }
 
+static void take_pending(um_theap *h) {
+    /* A2: acquire pairs with R2 in remote.c: the links of the stack are ours to read. */
+    if (atomic_load_explicit(&h->pending, memory_order_relaxed)) /* a peek */
+        um_theap_drain(h, atomic_exchange_explicit(&h->pending, NULL, memory_order_acquire));
+}
+
 static UM_NOINLINE void tick_due(um_theap *h) {
     uint64_t now, seen = atomic_load_explicit(&h->seen_ms, memory_order_relaxed); /* our own store */
     bool away, pressed = um_space_excess() != 0;
@@ -186,6 +192,7 @@ static UM_NOINLINE void tick_due(um_theap *h) {
         h->flushed_at = h->ticks;
         um_remote_flush(h);
         um_cache_flush_all(h, !away && !pressed);
+        take_pending(h); /* slabs that others emptied: who wants no slab would not come by for them */
         if (pressed)
             relieve(h);
         else
@@ -474,9 +481,7 @@ static um_span *fresh_slab(um_theap *h, unsigned c) {
 
 static um_span *next_slab(um_theap *h, um_bin *bin, unsigned c) {
     um_span *s;
-    /* A2: acquire pairs with R2 in remote.c: the links of the stack are ours to read. */
-    if (atomic_load_explicit(&h->pending, memory_order_relaxed)) /* a peek */
-        um_theap_drain(h, atomic_exchange_explicit(&h->pending, NULL, memory_order_acquire));
+    take_pending(h);
     s = bin->avail;
     if (s && s->place == UM_PLACE_EMPTY) {
         unlist_empty(h, s);

@@ -10,7 +10,6 @@
 #include "space/place.h"
 
 #define UM_OUT_SLOTS      64u /* slabs that a thread batches remote frees for */
-#define UM_ORPHAN_CHAINS  8u  /* of those, for slabs without owner */
 #define UM_KEEPERS_MAX    2u
 #define UM_LARGE_CACHE    8u
 #define UM_PENDING_CLOSED ((um_span *)1)
@@ -101,8 +100,7 @@ typedef struct um_theap {
     _Atomic(uint64_t) seen_ms;      /* when the owner last looked at the clock. Relaxed: a hint */
     _Atomic(uint32_t) stranded;     /* slabs all of whose blocks came back from others. Relaxed: a hint */
     um_out out[UM_OUT_SLOTS];
-    uintptr_t orphan_slot[UM_ORPHAN_CHAINS]; /* ring of the slabs without owner that chains were begun for */
-    uint32_t chains_begun, orphan_chains_begun;
+    uint32_t chains_begun;
     um_bin bins[UM_CLASSES];
     /* Other threads push slabs with remote frees, the owner takes all. UM_PENDING_CLOSED: the owner is gone.
      */

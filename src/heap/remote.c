@@ -11,7 +11,7 @@
    Bounds: a thread holds at most UM_OUT_SLOTS chains of 16 KiB in transit, and no more than it may cache
    (UMALLOC_THREAD_CACHE). A chain that would be of one block is sent at once. A hand goes round the chains,
    one at each that begins, and sends those that it meets a second time: they grow slowly, and what waits in
-   them keeps its slab. Slabs without owner may wait for nothing else, so few of them have a chain. */
+   them keeps its slab. */
 #include "heap/heap.h"
 #include "os/fatal.h"
 #include "slab/remote.h"
@@ -43,15 +43,6 @@ static UM_NOINLINE uint8_t chain_most(const um_span *s) {
     return (uint8_t)um_max(1, um_min(s->transit, um_theap_cache_most() / UM_OUT_SLOTS / s->block_bytes));
 }
 
-/* A chain for a slab without owner begins: the oldest of UM_ORPHAN_CHAINS goes. */
-static void bound_orphans(um_theap *h, uintptr_t slot) {
-    uintptr_t *oldest = &h->orphan_slot[h->orphan_chains_begun++ % UM_ORPHAN_CHAINS];
-    um_out *o = um_remote_chain(h->out, *oldest);
-    if (*oldest && o->slot == *oldest)
-        send(h, o);
-    *oldest = slot;
-}
-
 UM_INLINE void begin(um_out *o, um_out *hand, um_span *s, um_block *b, uint8_t most) {
     hand->old = hand->slot != 0;
     o->slot = um_round_down((uintptr_t)b, UM_SLOT_BYTES);
@@ -67,17 +58,25 @@ UM_INLINE void begin(um_out *o, um_out *hand, um_span *s, um_block *b, uint8_t m
         um_remote_full(o);
 }
 
+/* A slab without owner may wait for its last block only, so the chain that has that goes: no more can join
+   than are in use now. Relaxed: what others bring back meanwhile makes them fewer. */
+static uint8_t orphan_most(const um_span *s) {
+    unsigned back = um_remote_count(atomic_load_explicit(&s->remote, memory_order_relaxed));
+    return (uint8_t)um_max(1, um_min(s->transit, s->carved - um_min(back, s->carved)));
+}
+
 /* The same as below, where other chains go first or the length is not the usual one. */
 static UM_NOINLINE void start_slowly(um_theap *h, um_out *o, um_out *hand, um_span *s, um_block *b) {
+    uint8_t most;
     if (hand->slot && hand->old)
         send(h, hand);
     if (o->slot)
         send(h, o);
-    /* relaxed: a hint, for it may change hands now */
-    if (!atomic_load_explicit(&s->heap, memory_order_relaxed))
-        bound_orphans(h, um_round_down((uintptr_t)b, UM_SLOT_BYTES));
-    begin(o, hand, s, b,
-          atomic_load_explicit(&um_remote_full_length, memory_order_relaxed) ? s->transit : chain_most(s));
+    if (!atomic_load_explicit(&um_remote_full_length, memory_order_relaxed)) /* hints */
+        most = chain_most(s);
+    else
+        most = atomic_load_explicit(&s->heap, memory_order_relaxed) ? s->transit : orphan_most(s);
+    begin(o, hand, s, b, most);
 }
 
 UM_NOINLINE void um_remote_start(um_theap *h, um_span *s, um_block *b) {

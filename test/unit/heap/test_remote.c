@@ -120,6 +120,18 @@ Test(remote, flush_gives_back_what_others_emptied) {
     cr_expect_null(heap()->pending);
 }
 
+/* An owner that goes on with what it has takes them in all the same. */
+Test(remote, what_others_emptied_goes_though_no_slab_is_wanted) {
+    give_many(BLOCKS_MAX, 512);
+    run_thread(free_all, NULL);
+    cr_assert_not_null(heap()->pending);
+    for (int i = 0; i < 1024; i++) /* slow paths that ask for nothing */
+        um_theap_tick(heap());
+    cr_expect_null(heap()->pending);
+    check_heap(heap());
+    cr_expect_leq(count_slabs().slabs, 1 + um_theap_cache_most() / UM_SLOT_BYTES);
+}
+
 /* A slab that its owner has in a queue, not in use: the last block to come back frees it. */
 Test(remote, available_slab_is_given_back_when_the_last_block_comes) {
     um_span *s;
@@ -234,17 +246,39 @@ static void *give_and_leave(void *arg) {
     return NULL;
 }
 
-Test(remote, few_slabs_without_owner_have_a_chain) {
-    unsigned per_slab = (unsigned)(UM_SLOT_BYTES / 1024), most = 0;
+Test(remote, the_last_block_of_a_slab_without_owner_does_not_wait) {
+    unsigned per_slab = (unsigned)(UM_SLOT_BYTES / 1024), most = UM_TRANSIT_BYTES / 1024;
     run_thread(give_and_leave, NULL);
-    cr_assert_null(um_span_of(blocks[0])->heap);
-    for (unsigned i = 0; i < block_count; i += per_slab) {
-        take_back(blocks[i]);
-        most = um_max(most, in_transit(heap(), NULL));
-        cr_expect_leq(in_transit(heap(), NULL), UM_ORPHAN_CHAINS);
-        cr_expect_eq(in_transit(heap(), um_span_of(blocks[i])), 1, "the last one is there");
+    for (unsigned first = 0; first < block_count; first += per_slab) {
+        const um_span *s = um_span_of(blocks[first]);
+        cr_assert_null(s->heap);
+        for (unsigned i = 0; i < per_slab - 1; i++) {
+            take_back(blocks[first + i]);
+            cr_assert_eq(in_transit(heap(), s), (i + 1) % most);
+        }
+        cr_assert_eq(um_span_kind_of(s), UM_SPAN_SLAB);
+        take_back(blocks[first + per_slab - 1]);
+        cr_assert_neq(um_span_kind_of(s), UM_SPAN_SLAB);
     }
-    cr_expect_eq(most, UM_ORPHAN_CHAINS);
+    give_many(1, 1024); /* of what is left nothing is lost */
+    check_heap(heap());
+    um_space_check();
+}
+
+/* An orphan with three blocks in use: the chain is as long. */
+Test(remote, a_chain_is_no_longer_than_what_is_in_use) {
+    unsigned per_slab = (unsigned)(UM_SLOT_BYTES / 1024);
+    const um_span *s;
+    run_thread(give_and_leave, NULL);
+    s = um_span_of(blocks[0]);
+    for (unsigned i = 3; i < per_slab; i++)
+        take_back(blocks[i]);
+    um_remote_flush(heap());
+    take_back(blocks[0]);
+    take_back(blocks[1]);
+    cr_expect_eq(in_transit(heap(), s), 2);
+    take_back(blocks[2]);
+    cr_expect_neq(um_span_kind_of(s), UM_SPAN_SLAB);
 }
 
 static void *free_past_exit(void *arg) {
