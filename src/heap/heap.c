@@ -21,6 +21,8 @@
 #define KEEPER_BYTES   8192u
 #define UNEASY_EVERY   8u /* slow paths between two looks at the clock while much is dirty; 1 if quiet */
 #define MORE_PAGES     4u /* at a time, of a class that fills slabs */
+#define MANY_BYTES     (8 * UM_SLOT_BYTES)
+#define MANY_BLOCKS    32u /* a slab of so many is filled long enough for the space's lock not to matter */
 #define FLUSH_EVERY    256u
 #define PRESSED_EVERY  32u  /* beyond the soft limit */
 #define YOUNG_TICKS    512u /* a heap that had fewer is looked through whenever it grows */
@@ -102,7 +104,8 @@ static void arm(um_theap *h) {
     }
 }
 
-void um_theap_release(um_theap *h, um_span *s) {
+/* The heap's part of giving a slab back. */
+static void let_go(um_theap *h, um_span *s) {
     um_bin *bin = &h->bins[s->class_id];
     restart(bin, s, UM_COUNTDOWN_NEVER);
     bin->flushes++;
@@ -111,7 +114,12 @@ void um_theap_release(um_theap *h, um_span *s) {
     /* relaxed: no block of the slab is in anybody's hands */
     atomic_store_explicit(&s->owner, UM_ID_NOBODY, memory_order_relaxed);
     atomic_store_explicit(&s->heap, NULL, memory_order_relaxed);
-    um_space_free(s, um_slab_touched(s));
+    s->bytes = um_slab_touched(s);
+}
+
+void um_theap_release(um_theap *h, um_span *s) {
+    let_go(h, s);
+    um_space_free(s, s->bytes);
 }
 
 /* Takes an empty slab out of the heap's list of them and of its class's queue. */
@@ -145,11 +153,16 @@ static void list_empty(um_theap *h, um_span *s) {
 
 /* Gives the oldest empty slabs back until at most keep_bytes are left. */
 static void release_oldest(um_theap *h, size_t keep_bytes) {
+    um_span *list = NULL, **end = &list;
     while (h->empty_bytes > keep_bytes) { /* each has been cut, so each has bytes */
         um_span *s = h->oldest_empty;
         unlist_empty(h, s);
-        um_theap_release(h, s);
+        let_go(h, s);
+        s->next = NULL;
+        *end = s;
+        end = &s->next;
     }
+    um_space_free_list(list);
 }
 
 /* Half of what lay idle for a while is too much to keep. */
@@ -237,7 +250,8 @@ static void keep_or_release(um_theap *h, um_bin *bin, um_span *s) {
     if (um_likely(h->empty_bytes <= h->keep_bytes))
         return;
     h->gave_back |= s->bytes > KEEPER_BYTES; /* one hardly used is not missed */
-    release_oldest(h, h->keep_bytes);
+    /* Where that is many slabs, half of them at once: the next ones to become empty take no lock then. */
+    release_oldest(h, h->keep_bytes >= MANY_BYTES ? h->keep_bytes / 2 : h->keep_bytes);
     um_theap_tick(h);
 }
 
@@ -457,8 +471,26 @@ void um_theap_drain(um_theap *h, um_span *s) {
     }
 }
 
+/* The class has filled slab after slab. */
+static bool fills_slabs(const um_bin *bin) {
+    return bin->full && bin->full->next != bin->full;
+}
+
+/* A slot for a slab. A class that fills slabs of few blocks would come for each with the space's lock, which
+   costs more than the blocks, and which other threads want too: it gets several at once. */
+static um_span *take_slot(um_theap *h, const um_bin *bin) {
+    um_span *s = um_place.turns ? NULL : um_large_take_slot(h);
+    if (s)
+        return s;
+    s = um_space_alloc(um_theap_place(h), 1, 1, NULL);
+    if (s && fills_slabs(bin) && !um_place.turns &&
+        um_class_bytes(bin->class_id) * MANY_BLOCKS > UM_SLOT_BYTES)
+        um_large_fetch_slots(h);
+    return s;
+}
+
 /* An empty slab for the class: dirty memory of our own first, then from the space. */
-static um_span *fresh_slab(um_theap *h, unsigned c) {
+static um_span *fresh_slab(um_theap *h, const um_bin *bin) {
     um_span *s = h->youngest_empty;
     if (s) {
         unlist_empty(h, s);
@@ -466,14 +498,14 @@ static um_span *fresh_slab(um_theap *h, unsigned c) {
         if (h->gave_back)
             h->keep_bytes = um_min(h->keep_bytes * 2, um_max(um_theap_cache_most(), UM_KEEP_FIRST));
         h->gave_back = false;
-        s = um_space_alloc(um_theap_place(h), 1, 1, NULL);
+        s = take_slot(h, bin);
         if (h->ticks < YOUNG_TICKS)
             um_theap_patrol(h, UM_CLASSES);
         h->ticks += GROWTH_TICKS;
     }
     if (!s)
         return NULL;
-    um_slab_init(s, c);
+    um_slab_init(s, bin->class_id);
     atomic_store_explicit(&s->heap, h, memory_order_relaxed);         /* nobody has a block yet */
     atomic_store_explicit(&s->owner, h->owner, memory_order_relaxed); /* likewise */
     return s;
@@ -494,16 +526,15 @@ static um_span *next_slab(um_theap *h, um_bin *bin, unsigned c) {
     um_spare_regret(h, bin);
     s = um_orphan_adopt(h, c);
     if (!s)
-        s = fresh_slab(h, c);
+        s = fresh_slab(h, bin);
     return s ? s : um_orphan_adopt_far(h, c);
 }
 
 /* A page fault is most of what the slowest mallocs cost. A class that fills slabs gets several pages at once:
    what of them it does not come to use is little beside what it has. */
 static size_t cut_at_a_time(const um_bin *bin) {
-    bool several = bin->full && bin->full->next != bin->full;
-    return several && bin->current->block_bytes < UM_CARVE_BYTES ? MORE_PAGES * UM_CARVE_BYTES
-                                                                 : UM_CARVE_BYTES;
+    return fills_slabs(bin) && bin->current->block_bytes < UM_CARVE_BYTES ? MORE_PAGES * UM_CARVE_BYTES
+                                                                          : UM_CARVE_BYTES;
 }
 
 /* *cut tells whether they were cut just now. */

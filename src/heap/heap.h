@@ -375,5 +375,9 @@ UM_HIDDEN void *um_large_resize(um_theap *h, um_span *s, size_t bytes);
  */
 UM_HIDDEN bool um_large_zero(void *p);
 UM_HIDDEN void um_large_flush(um_theap *h);
+/* A slot that is kept, of the heap's node, for a slab; NULL: none is. */
+UM_HIDDEN um_span *um_large_take_slot(um_theap *h);
+/* Keeps slots that are dirty, as many as there is room for, until they are taken. */
+UM_HIDDEN void um_large_fetch_slots(um_theap *h);
 
 #endif

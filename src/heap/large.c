@@ -18,20 +18,20 @@ static size_t slots_for(size_t bytes) {
 
 /* Of the calling thread's node of now: a large block is worth the look, whatever the heap's is, unless the
    heap is to stay at its own. */
-static bool is_near(const um_theap *h, const um_span *s) {
-    return um_likely(!um_place.homing) || s->node == (h->placed ? h->node : um_place_look());
+static unsigned near(const um_theap *h) {
+    return h->placed ? h->node : um_place_look();
 }
 
-static um_span *take_cached(um_theap *h, size_t slots) {
+/* The youngest that is kept, of the length, at the node; where threads have no node, at any. */
+static um_span *take_cached(um_theap *h, size_t slots, unsigned node) {
     for (unsigned i = h->large_count; i-- > 0;) {
         um_span *s = h->large[i];
-        if (s->slots != slots || !is_near(h, s))
+        if (s->slots != slots || (um_unlikely(um_place.homing) && s->node != node))
             continue;
         h->large_count--;
         h->large_bytes -= slots << UM_SLOT_SHIFT;
         for (; i < h->large_count; i++)
             h->large[i] = h->large[i + 1];
-        h->large_hits++;
         return s;
     }
     return NULL;
@@ -64,6 +64,29 @@ static unsigned place_for(um_theap *h) {
     return um_place.homing && !h->placed ? um_place_look() : um_theap_place(h);
 }
 
+um_span *um_large_take_slot(um_theap *h) {
+    um_span *s = take_cached(h, 1, h->node);
+    if (s)
+        um_space_note_slack(s, 0); /* a slab has none */
+    return s;
+}
+
+void um_large_fetch_slots(um_theap *h) {
+    um_span *slots[UM_LARGE_CACHE];
+    size_t room = um_theap_cache_most() / 2;
+    unsigned n, most = UM_LARGE_CACHE - h->large_count;
+    room = room > h->large_bytes ? (room - h->large_bytes) >> UM_SLOT_SHIFT : 0;
+    n = um_space_take_dirty(h->node, slots, (unsigned)um_min(most, room));
+    while (n) {
+        um_span *s = slots[--n]; /* the last one freed is taken first */
+        atomic_store_explicit(&s->owner, UM_ID_NOBODY,
+                              memory_order_relaxed); /* nobody holds an address in it yet */
+        um_span_set_kind(s, UM_SPAN_CACHED);
+        h->large[h->large_count++] = s;
+        h->large_bytes += UM_SLOT_BYTES;
+    }
+}
+
 void *um_large_alloc(um_theap *h, size_t bytes, size_t align, bool *zeroed) {
     um_span *s = NULL;
     size_t slots;
@@ -75,8 +98,9 @@ void *um_large_alloc(um_theap *h, size_t bytes, size_t align, bool *zeroed) {
     um_theap_tick_large(h);
     um_theap_follow(h);
     if (slots <= CACHED_SLOTS_MAX && align <= UM_SLOT_BYTES)
-        s = take_cached(h, slots);
+        s = take_cached(h, slots, um_unlikely(um_place.homing) ? near(h) : 0);
     fresh = !s; /* what was kept counts as it did */
+    h->large_hits += !fresh;
     if (!s)
         s = um_space_alloc(place_for(h), slots, um_max(1, align >> UM_SLOT_SHIFT), zeroed);
     if (!s)
@@ -103,7 +127,7 @@ void um_large_free(um_theap *h, um_span *s) {
     else
         UM_COUNT_ADD(large_frees, 1);
     if (!h || s->slots > CACHED_SLOTS_MAX || s->moved || s->cut || um_span_migrated(s) ||
-        bytes > um_theap_cache_most() / 2 || !is_near(h, s)) {
+        bytes > um_theap_cache_most() / 2 || (um_unlikely(um_place.homing) && s->node != near(h))) {
         give_back(s);
         if (h)
             um_theap_tick_large(h);

@@ -467,6 +467,14 @@ static bool is_placed(um_space *sp, const um_span *s) {
     return um_place_fill(s->node, (uintptr_t)um_span_start(s), (size_t)s->slots << UM_SLOT_SHIFT, pool);
 }
 
+static void begin_use(um_span *s) {
+    s->moved = 0;
+    s->full = 0;
+    s->cut = 0;
+    s->slack_pages = 0;
+    um_span_set_migrated(s, false);
+}
+
 /* From one space; under a strict policy, with all its pages where they should be: what is dirty was looked at
    before. */
 static um_span *alloc_from(um_space *sp, size_t slots, size_t align, bool *zeroed) {
@@ -476,11 +484,7 @@ static um_span *alloc_from(um_space *sp, size_t slots, size_t align, bool *zeroe
         s = alloc_once(sp, slots, align, &zero);
     if (!s)
         return NULL;
-    s->moved = 0;
-    s->full = 0;
-    s->cut = 0;
-    s->slack_pages = 0;
-    um_span_set_migrated(s, false);
+    begin_use(s);
     if (zeroed)
         *zeroed = zero;
     if (um_likely(!um_place.strict) || !zero || is_placed(sp, s))
@@ -503,6 +507,20 @@ um_span *um_space_alloc(unsigned node, size_t slots, size_t align_slots, bool *z
     return s;
 }
 
+unsigned um_space_take_dirty(unsigned node, um_span **slots, unsigned most) {
+    um_space *sp = &um_spaces[node];
+    unsigned n = 0;
+    if (um_place.strict) /* they would have to be looked at */
+        return 0;
+    um_lock_take(&sp->lock);
+    while (n < most && (slots[n] = carve_locked(sp, UM_DIRTY, 1, 1)) != NULL)
+        now_active_locked(sp, 0, slots[n++]->slots);
+    um_space_unlock(sp);
+    for (unsigned i = 0; i < n; i++)
+        begin_use(slots[i]);
+    return n;
+}
+
 int um_space_purge_part(void *at, size_t bytes) {
     return um_space_setting.rigid ? EBUSY : um_os_purge((uintptr_t)at, bytes);
 }
@@ -521,18 +539,18 @@ um_span_state um_space_map_anew(um_space *sp, const um_span *s) {
     return um_os_unmap(at, bytes) != 0 && um_os_purge(at, bytes) == 0 ? UM_CLEAN : UM_UNMAPPED;
 }
 
-void um_space_free(um_span *s, size_t dirty_bytes) {
-    um_space *sp = &um_spaces[s->node];
-    bool crowded;
-    size_t slots = s->slots;
-    um_span_state state = dirty_bytes ? UM_DIRTY : UM_CLEAN;
-    um_space_read_clock();
+/* What a span is when it is free; its pages are given back here where that has to be. */
+static um_span_state state_when_free(um_span *s) {
     if (s->moved)
-        state = um_space_map_anew(sp, s);
-    else if ((um_span_migrated(s) || um_space_sparse(dirty_bytes, slots)) &&
-             um_space_purge_part(um_span_start(s), slots << UM_SLOT_SHIFT) == 0)
-        state = UM_CLEAN;
-    um_lock_take(&sp->lock);
+        return um_space_map_anew(&um_spaces[s->node], s);
+    if ((um_span_migrated(s) || um_space_sparse(s->bytes, s->slots)) &&
+        um_space_purge_part(um_span_start(s), (size_t)s->slots << UM_SLOT_SHIFT) == 0)
+        return UM_CLEAN;
+    return s->bytes ? UM_DIRTY : UM_CLEAN;
+}
+
+static void free_locked(um_space *sp, um_span *s, um_span_state state) {
+    size_t first = um_span_index(s), slots = s->slots;
     um_span_set_kind(s, UM_SPAN_BUSY);
     resize_active_locked(sp, slots, 0);
     if (s->moved)
@@ -540,12 +558,34 @@ void um_space_free(um_span *s, size_t dirty_bytes) {
     if (s->full)
         atomic_fetch_sub_explicit(&sp->full_slots, 1, memory_order_relaxed); /* hint */
     s->full = 0;
-    um_space_insert_locked(sp, s, state, dirty_bytes);
-    um_huge_freed_locked(sp, um_span_index(s), um_span_index(s) + slots - 1);
-    crowded = um_space_crowded_locked(sp);
-    um_space_unlock(sp);
-    if (crowded)
-        um_space_purge_excess(sp);
+    um_space_insert_locked(sp, s, state, s->bytes);
+    um_huge_freed_locked(sp, first, first + slots - 1);
+}
+
+void um_space_free_list(um_span *list) {
+    um_space_read_clock();
+    for (um_span *s = list; s; s = s->next)
+        s->state = (uint8_t)state_when_free(s);
+    while (list) {
+        um_space *sp = &um_spaces[list->node];
+        bool crowded;
+        um_lock_take(&sp->lock);
+        do {
+            um_span *s = list;
+            list = s->next;
+            free_locked(sp, s, (um_span_state)s->state);
+        } while (list && &um_spaces[list->node] == sp);
+        crowded = um_space_crowded_locked(sp);
+        um_space_unlock(sp);
+        if (crowded)
+            um_space_purge_excess(sp);
+    }
+}
+
+void um_space_free(um_span *s, size_t dirty_bytes) {
+    s->bytes = dirty_bytes;
+    s->next = NULL;
+    um_space_free_list(s);
 }
 
 /* The free span to the right of s with at least `slots`, opened or mapped as needed, detached and cut; or

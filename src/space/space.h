@@ -42,6 +42,11 @@ UM_HIDDEN void um_space_placed(void);
 UM_HIDDEN um_span *um_space_alloc(unsigned node, size_t slots, size_t align_slots, bool *zeroed);
 /* Gives a span back. dirty_bytes estimates what of it is in memory; 0 says that all of it reads as zero. */
 UM_HIDDEN void um_space_free(um_span *s, size_t dirty_bytes);
+/* The same of spans linked by `next`, whose `bytes` are that estimate, each space's with one hold of its
+   lock if they follow each other. */
+UM_HIDDEN void um_space_free_list(um_span *list);
+/* At most so many dirty slots, each a span of its own, with one hold of the lock; how many there were. */
+UM_HIDDEN unsigned um_space_take_dirty(unsigned node, um_span **slots, unsigned most);
 /* The one-slot span is in use from end to end, not just its front. */
 UM_HIDDEN void um_space_note_full(um_span *s);
 /* So many OS pages at the end of a large span were not asked for; none before it is given back. */

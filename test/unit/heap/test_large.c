@@ -3,6 +3,7 @@
 #include "heap_calls.h"
 
 #include "os/os.h"
+#include "space/internal.h"
 
 static um_theap *heap;
 
@@ -124,6 +125,66 @@ Test(large, cache_is_bounded_and_drops_the_oldest) {
     cr_expect_eq(heap->large_count, 0);
     cr_expect_eq(heap->large_bytes, 0);
     um_space_check();
+}
+
+static void *slab_blocks[32];
+
+/* Four blocks of 16 KiB a slab. */
+static void take_slabs(unsigned blocks) {
+    for (unsigned i = 0; i < blocks; i++)
+        cr_assert_not_null(slab_blocks[i] = give(16384));
+}
+
+static void dirty_slots(unsigned blocks) {
+    take_slabs(blocks);
+    for (unsigned i = 0; i < blocks; i++)
+        take_back(slab_blocks[i]);
+    um_theap_flush(heap);
+}
+
+Test(large, a_class_that_fills_slabs_gets_slots_at_once) {
+    unsigned kept;
+    dirty_slots(32);
+    take_slabs(12);
+    kept = heap->large_count;
+    cr_assert_gt(kept, 1);
+    cr_expect_eq(heap->large_bytes, kept * UM_SLOT_BYTES);
+    for (unsigned i = 0; i < kept; i++) {
+        cr_expect_eq(um_span_kind_of(heap->large[i]), UM_SPAN_CACHED);
+        cr_expect_eq(heap->large[i]->slots, 1);
+    }
+    take_slabs(4);
+    cr_expect_eq(heap->large_count, kept - 1, "the next slab is one of them");
+    check_heap(heap);
+    um_space_check();
+    um_theap_flush(heap);
+    cr_expect_eq(heap->large_count, 0);
+    um_space_check();
+}
+
+Test(large, slots_are_fetched_within_the_bound_of_the_cache) {
+    dirty_slots(32);
+    um_theap_set_cache(4 * UM_SLOT_BYTES);
+    take_slabs(16);
+    cr_expect_leq(heap->large_bytes, 2 * UM_SLOT_BYTES);
+    um_theap_flush(heap);
+    um_theap_set_cache(0);
+    take_slabs(16);
+    cr_expect_eq(heap->large_count, 0);
+}
+
+/* A block of a slot that was freed may be a slab next: it has no slack then. */
+Test(large, a_kept_block_becomes_a_slab) {
+    bool zeroed;
+    void *p = take(40000, 16, &zeroed);
+    cr_assert_gt(um_spaces[0].slack_pages, 0);
+    give_back(p);
+    cr_assert_eq(heap->large_count, 1);
+    cr_assert_eq(give(1024), p);
+    cr_expect_eq(um_spaces[0].slack_pages, 0);
+    cr_expect_eq(um_span_kind_of(um_span_of(p)), UM_SPAN_SLAB);
+    cr_expect_eq(heap->large_count, 0);
+    check_heap(heap);
 }
 
 Test(large, no_cache_if_none_is_wanted) {

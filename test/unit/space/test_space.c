@@ -442,6 +442,50 @@ Test(space, spans_of_two_nodes_never_merge) {
     cr_expect_eq(seen, 2 * UM_REGION_SLOTS, "its own, each once");
 }
 
+Test(space, a_list_goes_back_to_the_spaces_it_is_of) {
+    um_span *s[3];
+    fill_regions(s, 3);
+    for (int i = 0; i < 3; i++) {
+        s[i]->bytes = (size_t)i * UM_SLOT_BYTES;
+        s[i]->next = i < 2 ? s[i + 1] : NULL;
+    }
+    um_space_free_list(s[0]);
+    um_space_check();
+    for (int i = 0; i < 3; i++) {
+        cr_expect_eq(free_at(s[i]), UM_REGION_SLOTS, "%d", i);
+        cr_expect_eq(s[i]->state, i ? UM_DIRTY : UM_CLEAN, "%d", i);
+    }
+    um_space_free_list(NULL);
+}
+
+Test(space, takes_dirty_slots_and_no_others) {
+    um_span *got[8], *barrier, *s = take_filled(3);
+    size_t footprint = um_space_footprint;
+    cr_expect_eq(um_space_take_dirty(0, got, 8), 0, "what is clean would be a fault");
+    barrier = take_filled(1);
+    um_space_free(s, bytes_of(s));
+    um_place.strict = true;
+    cr_expect_eq(um_space_take_dirty(0, got, 8), 0, "nobody has looked at their pages");
+    um_place.strict = false;
+    cr_assert_eq(um_space_take_dirty(0, got, 2), 2);
+    cr_assert_eq(um_space_take_dirty(0, got + 2, 6), 1);
+    cr_expect_eq(stat_now().dirty, 0);
+    cr_expect_eq(stat_now().active, 4 * UM_SLOT_BYTES);
+    cr_expect_eq(um_space_footprint, footprint + UM_SLOT_BYTES, "the barrier");
+    for (int i = 0; i < 3; i++) {
+        cr_assert(got[i] >= s && got[i] < barrier && got[i]->slots == 1);
+        for (int k = 0; k < i; k++)
+            cr_assert_neq(got[i], got[k]);
+        um_span_set_kind(got[i], UM_SPAN_CACHED);
+        got[i]->bytes = UM_SLOT_BYTES;
+        got[i]->next = i ? got[i - 1] : NULL;
+    }
+    um_space_check();
+    um_space_free_list(got[2]);
+    cr_expect_eq(stat_now().dirty, 3 * UM_SLOT_BYTES);
+    um_space_check();
+}
+
 Test(space, nothing_is_taken_beside_a_span_from_another_node) {
     um_span *s[3], *last;
     bool zeroed;
