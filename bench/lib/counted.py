@@ -10,7 +10,7 @@ import glob
 import os
 
 from allocators import SUBJECT
-from results import head, spread
+from results import head, spread, whole_file
 from tables import table
 
 # ns of a transfer of a cache line: between cores that share a cache, across one die or mesh, between dies. docs/scaling.md
@@ -23,7 +23,7 @@ def keep(folder, stem, about, versions, header, rows):
     """Writes a CSV whose comment lines describe the run; returns its path."""
     os.makedirs(folder, exist_ok=True)
     path = os.path.join(folder, f"{stem}-{about['date'].replace('-', '').replace(':', '')[:15]}.csv")
-    with open(path, "w", newline="", encoding="utf-8") as out:
+    with whole_file(path) as out:
         out.writelines(f"# {key}: {value}\n" for key, value in about.items())
         out.writelines(f"# allocator {name}: {version}\n" for name, version in versions.items())
         writer = csv.writer(out, lineterminator="\n")

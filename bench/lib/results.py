@@ -4,6 +4,7 @@ A run is kept in two files: suite-DATE.csv, whose comment lines describe machine
 a row a measurement, and suite-DATE.series.csv with the points of curves, of the first round only. The spread is that of the quartiles: with few rounds
 they say what half of the runs did, and one disturbed run does not move them.
 """
+import contextlib
 import csv
 import dataclasses
 import glob
@@ -71,11 +72,25 @@ def stem(date):
     return "suite-" + date.replace("-", "").replace(":", "")[:15]
 
 
+@contextlib.contextmanager
+def whole_file(path):
+    """A text file to write, which has its name only once all is written."""
+    with open(path + ".part", "w", newline="", encoding="utf-8") as out:
+        yield out
+    os.replace(path + ".part", path)
+
+
 def write(folder, run):
-    """Writes both files; returns the path of the first."""
+    """Writes both files, the rows last; returns their path."""
     os.makedirs(folder, exist_ok=True)
     path = os.path.join(folder, stem(run.about["date"]))
-    with open(path + ".csv", "w", newline="", encoding="utf-8") as out:
+    with whole_file(path + SERIES_SUFFIX) as out:
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(["case", "allocator", "round", "series", "x", "y"])
+        for row in run.rows:
+            for name, points in row.series.items():
+                writer.writerows([row.case, row.allocator, row.round, name, text(x), text(y)] for x, y in points)
+    with whole_file(path + ".csv") as out:
         out.writelines(f"# {key}: {value}\n" for key, value in run.about.items())
         out.writelines(f"# allocator {name}: {version}\n" for name, version in run.versions.items())
         out.writelines(f"# failed: {failure}\n" for failure in run.failures)
@@ -85,12 +100,6 @@ def write(folder, run):
             more = {name: value for name, value in row.figures.items() if name not in COLUMNS}
             writer.writerow([row.case, row.group, int(row.heavy), row.allocator, row.round,
                              *(text(row.figures[c]) if c in row.figures else "" for c in COLUMNS), pairs(more)])
-    with open(path + SERIES_SUFFIX, "w", newline="", encoding="utf-8") as out:
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(["case", "allocator", "round", "series", "x", "y"])
-        for row in run.rows:
-            for name, points in row.series.items():
-                writer.writerows([row.case, row.allocator, row.round, name, text(x), text(y)] for x, y in points)
     return path + ".csv"
 
 

@@ -70,7 +70,8 @@ def wait(child):
     try:
         return child.wait(SECONDS_MAX)
     except BaseException as stop:
-        os.killpg(child.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it may just have ended
+            os.killpg(child.pid, signal.SIGKILL)
         child.wait()
         if isinstance(stop, subprocess.TimeoutExpired):
             raise Failure(f"did not end within {SECONDS_MAX} s") from stop
@@ -93,7 +94,11 @@ def build_launcher(work):
     """The path of launch.c as a program."""
     source, program = os.path.join(LIB, "launch.c"), os.path.join(work, "launch")
     if not os.path.exists(program) or os.path.getmtime(program) < os.path.getmtime(source):
-        subprocess.run([os.environ.get("CC", "cc"), "-O2", "-std=gnu17", "-static", source, "-o", program], check=True)
+        command = [os.environ.get("CC", "cc"), "-O2", "-std=gnu17", "-static", source, "-o", program]
+        try:
+            subprocess.run(command, check=True)
+        except (OSError, subprocess.CalledProcessError) as why:
+            raise Failure(f"cannot compile {source}: {why}") from why
     return program
 
 

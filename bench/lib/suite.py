@@ -8,7 +8,9 @@ import argparse
 import fnmatch
 import importlib
 import os
+import signal
 import sys
+import tempfile
 import time
 
 import allocators
@@ -24,8 +26,26 @@ BENCH = os.path.join(allocators.ROOT, "bench")
 ROUNDS = 5
 
 
+class Parser(argparse.ArgumentParser):
+    def error(self, message):
+        self.exit(2, f"{self.prog}: {message}; --help tells\n")
+
+
+def positive(text):
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is below 1")
+    return int(text)
+
+
+def own_cpu(text):
+    allowed = os.sched_getaffinity(0)
+    if int(text) not in allowed:
+        raise argparse.ArgumentTypeError(f"{text} is none of the cpus that this process may use, {', '.join(map(str, sorted(allowed)))}")
+    return int(text)
+
+
 def arguments():
-    parser = argparse.ArgumentParser(prog="scripts/bench", description="Compares umalloc with other allocators.",
+    parser = Parser(prog="scripts/bench", description="Compares umalloc with other allocators.",
                                      epilog="Leave the machine alone meanwhile: the full run takes most of an hour.")
     parser.add_argument("cases", nargs="*", metavar="CASE", help="name of a case, * and ? match any text; default all")
     parser.add_argument("--group", action="append", choices=GROUPS, help="cases of this group only; may be repeated")
@@ -35,8 +55,8 @@ def arguments():
                              + ", ".join(allocators.DEFAULT))
     parser.add_argument("--quick", action="store_true",
                         help="one round of short runs, under three minutes: shows that all works, the figures mean little")
-    parser.add_argument("--rounds", type=int, help=f"default {ROUNDS}, with --quick 1")
-    parser.add_argument("--pin", type=int, default=-1, metavar="CPU", help="pin the cases of one thread to this cpu")
+    parser.add_argument("--rounds", type=positive, help=f"default {ROUNDS}, with --quick 1")
+    parser.add_argument("--pin", type=own_cpu, default=-1, metavar="CPU", help="pin the cases of one thread to this cpu")
     parser.add_argument("--seed", type=int, default=int(time.time()), help="of the order of the allocators; default the time")
     parser.add_argument("--results", help="folder of the raw rows; default bench/results for a full run of all cases and the "
                              "default allocators, else none")
@@ -46,6 +66,7 @@ def arguments():
                         help="run nothing: make docs/performance.md, its plots and the README's table from the newest rows")
     parser.add_argument("--packages", action="store_true", help="print the Debian packages that this run needs, and end")
     args = parser.parse_args()
+    allocators.named(args.allocators)  # ends here for a wrong one
     args.rounds = args.rounds or (1 if args.quick else ROUNDS)
     if not (args.quick or args.cases or args.group or args.allocators):
         args.results = args.results or os.path.join(BENCH, "results")  # where the pages take their figures from
@@ -92,6 +113,15 @@ def prepared(cases, work):
     return ready, failures
 
 
+def claim(option, folder):
+    """Makes the folder and writes to it, so that this cannot fail when all has been measured."""
+    try:
+        os.makedirs(folder, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as why:
+        sys.exit(f"cannot write to {option} {folder}: {why.strerror}")
+
+
 def draw(summary, folder, scaling=None):
     """Plots, if matplotlib is here."""
     try:
@@ -107,6 +137,9 @@ def draw(summary, folder, scaling=None):
 
 def measure(args, cases):
     """Runs the cases, prints and keeps what they gave; the exit status."""
+    claim("--work", args.work)
+    if args.results:
+        claim("--results", args.results)
     libraries = allocators.chosen(args.allocators)
     pinning = f"cases of one thread pinned to cpu {args.pin}" if args.pin >= 0 else "not pinned"
     about = machine.describe() | {"rounds": str(args.rounds), "seed": str(args.seed), "pinning": pinning,
@@ -146,8 +179,21 @@ def main():
     return 0
 
 
-if __name__ == "__main__":
+def stop(number, _):
+    """Ends with what is running; rows are kept only when all have been taken."""
+    start = "\r\033[K" if sys.stderr.isatty() else ""
+    print(f"{start}stopped by {signal.Signals(number).name}", file=sys.stderr)
+    sys.exit(128 + number)
+
+
+def run():
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
     try:
         sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit("interrupted: nothing was kept")
+    except runner.Failure as why:
+        sys.exit(str(why))
+
+
+if __name__ == "__main__":
+    run()
