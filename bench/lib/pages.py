@@ -3,10 +3,12 @@ between the markers `<!-- measured: begin` and `<!-- measured: end -->`, made fr
 """
 import os
 import re
+import sys
 
 import counted
 import results
 import tables
+from allocators import DEFAULT
 from case import GROUPS
 from pictures import PREDICTED, pictures
 from summary import Summary
@@ -18,10 +20,29 @@ RESULTS = "bench/results"
 MARKED = re.compile(r"(<!-- measured: begin[^>]*-->\n).*?(<!-- measured: end -->)", re.S)
 
 
+def unfit(run):
+    """Why the pages cannot show the run, or "": they show full runs of all cases under the default allocators."""
+    if run.about.get("kind") != "full":
+        return f"its kind is {run.about.get('kind')}, not full"
+    if absent := [name for name in DEFAULT if name not in run.versions]:
+        return f"it lacks {', '.join(absent)}"
+    if absent := [group for group in GROUPS if all(row.group != group for row in run.rows)]:
+        return f"it lacks cases of {', '.join(absent)}"
+    return ""
+
+
 def newest_run(root):
-    """What the newest CSV holds, or None."""
-    path = results.newest(os.path.join(root, RESULTS))
-    return results.read(path) if path else None
+    """The newest run that is fit for the pages, or None; says which are passed over."""
+    for path in results.kept(os.path.join(root, RESULTS)):
+        try:
+            run = results.read(path)
+            why = unfit(run)
+        except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:  # what csv and float make of other text
+            why = f"it is not whole: {error}"
+        if not why:
+            return run
+        print(f"passed over {path}: {why}", file=sys.stderr)
+    return None
 
 
 def images(found, folder):
@@ -92,9 +113,8 @@ def renew(text, part):
     return MARKED.sub(lambda marks: marks[1] + part + marks[2], text, count=1)
 
 
-def render(root):
+def render(root, run):
     """{file: text} of the pages as they should be; without any rows for a page there is nothing to generate."""
-    run = newest_run(root)
     parts = {SCALING: counted_part(root, "scaling", scaling_part), NUMA: counted_part(root, "numa", counted.numa_text),
              EXT: counted_part(root, "ext", ext_part)}
     parts = {name: part for name, part in parts.items() if part}
@@ -110,9 +130,9 @@ def render(root):
     return found
 
 
-def write(root):
+def write(root, run):
     """Writes the pages; returns their names."""
-    found = render(root)
+    found = render(root, run)
     for name, text in found.items():
         with open(os.path.join(root, name), "w", encoding="utf-8") as file:
             file.write(text)

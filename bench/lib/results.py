@@ -118,8 +118,11 @@ def head(lines):
 
 
 def read(path):
+    """The Run; ValueError or OSError if a file is not there, or not whole."""
     with open(path, newline="", encoding="utf-8") as file:
         lines = file.readlines()
+    if not lines or not lines[-1].endswith("\n"):
+        raise ValueError("its last line is cut")
     about, versions, failures = head([line for line in lines if line.startswith("# ")])
     rows = {}
     for got in csv.DictReader(line for line in lines if not line.startswith("# ")):
@@ -134,7 +137,7 @@ def read(path):
     return Run(about, versions, list(rows.values()), failures)
 
 
-def newest(folder):
-    """The path of the last run that is kept, or None."""
+def kept(folder):
+    """The paths of the runs that are kept, the newest first."""
     found = [path for path in glob.glob(os.path.join(folder, "suite-*.csv")) if not path.endswith(SERIES_SUFFIX)]
-    return max(found, default=None)
+    return sorted(found, reverse=True)

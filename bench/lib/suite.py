@@ -63,14 +63,19 @@ def arguments():
     parser.add_argument("--work", default=os.path.join(allocators.ROOT, "build-bench"),
                         help="folder of programs, inputs and plots; default build-bench")
     parser.add_argument("--pages", action="store_true",
-                        help="run nothing: make docs/performance.md, its plots and the README's table from the newest rows")
+                        help="run nothing: make docs/performance.md, its plots and the README's table from the newest full run")
     parser.add_argument("--packages", action="store_true", help="print the Debian packages that this run needs, and end")
     args = parser.parse_args()
     allocators.named(args.allocators)  # ends here for a wrong one
     args.rounds = args.rounds or (1 if args.quick else ROUNDS)
-    if not (args.quick or args.cases or args.group or args.allocators):
+    if not (args.quick or chosen_some(args)):
         args.results = args.results or os.path.join(BENCH, "results")  # where the pages take their figures from
     return args
+
+
+def chosen_some(args):
+    """Whether the command line leaves out cases or allocators."""
+    return bool(args.cases or args.group or args.allocators)
 
 
 def chosen_cases(args):
@@ -143,7 +148,7 @@ def measure(args, cases):
     libraries = allocators.chosen(args.allocators)
     pinning = f"cases of one thread pinned to cpu {args.pin}" if args.pin >= 0 else "not pinned"
     about = machine.describe() | {"rounds": str(args.rounds), "seed": str(args.seed), "pinning": pinning,
-                                  "kind": "quick" if args.quick else "full"}
+                                  "kind": "quick" if args.quick else "part" if chosen_some(args) else "full"}
     print(f"seed {args.seed}; allocators: " + "; ".join(f"{lib.name}: {lib.version}" for lib in libraries), file=sys.stderr)
     run_one = runner.Runner(args.work, args.pin)
     ready, unprepared = prepared(cases, run_one.work)
@@ -169,9 +174,9 @@ def main():
         for case in cases:
             print(f"{case.group:10} {case.name}")
     elif args.pages:
-        for page in pages.write(allocators.ROOT):
-            print(f"wrote {page}")
         run = pages.newest_run(allocators.ROOT)
+        for page in pages.write(allocators.ROOT, run):
+            print(f"wrote {page}")
         if run:
             draw(Summary(run), os.path.join(allocators.ROOT, pages.PLOTS), pages.scaling_series(allocators.ROOT))
     else:

@@ -1,12 +1,13 @@
 """What the rows of a run amount to: medians, ratios, geometric means, and whether umalloc meets its bars.
 
-All compare medians over the rounds. A geometric mean is over the cases that both allocators completed, so that one
-that fails a case is not rewarded for it. A case counts as lost beyond the spread if its median is above the bar and even the
-quartiles of the two do not overlap.
+All compare medians over the rounds. A geometric mean is over the cases that both allocators completed, so that one that
+fails a case is not rewarded for it, and umalloc meets no bar in a run in which it failed a case. A case counts as lost
+beyond the spread if its median is above the bar and even the quartiles of the two do not overlap.
 """
 import dataclasses
 import itertools
 import math
+import re
 import statistics
 
 from allocators import BASE, SUBJECT
@@ -19,6 +20,7 @@ ROUNDS_FOR_SPREAD = 3  # fewer have no quartiles to speak of
 LATENCY_PERCENTILES = (50, 99, 99.9, 99.99)
 LATENCY_CALLS = ("malloc", "free")
 LATENCY_CASE = "steady"  # the case with a bar has this in its name
+FAILED = re.compile(rf"((?:(?! under ).)+) under {SUBJECT}: ")  # as runner.measure says it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +59,10 @@ class Summary:
             self.rows.setdefault(row.case, {}).setdefault(row.allocator, []).append(row)
             for name, points in row.series.items():
                 self.curves.setdefault(row.case, {}).setdefault(name, {})[row.allocator] = points
+        failed = {match[1] for failure in run.failures if (match := FAILED.match(failure))}
+        if SUBJECT in self.allocators:
+            failed |= {case for case, by in self.rows.items() if SUBJECT not in by}
+        self.failed = sorted(failed)  # by the subject
         self.measured = {case: {name: self.measure(got) for name, got in by.items()} for case, by in self.rows.items()}
 
     @staticmethod
@@ -162,6 +168,13 @@ class Summary:
                        not above if points else None, tuple(above))
 
     def verdicts(self):
+        found = self.verdicts_of_completed()
+        if not self.failed:
+            return found
+        text = f"; {SUBJECT} failed {len(self.failed)} case{'s' * (len(self.failed) > 1)}"
+        return [dataclasses.replace(verdict, figure=verdict.figure + text, holds=False) for verdict in found]
+
+    def verdicts_of_completed(self):
         return [
             self.mean_verdict(f"time: geometric mean of heavy cases <= {TIME_HEAVY_BAR:.2f} of the best single peer",
                               "time", "heavy", self.peers, TIME_HEAVY_BAR),

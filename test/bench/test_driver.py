@@ -85,6 +85,19 @@ class Verdicts(unittest.TestCase):
         run.rows = [row for row in run.rows if row.allocator == "umalloc"]
         self.assertEqual({verdict.holds for verdict in Summary(run).verdicts()}, {None})
 
+    def test_no_bar_is_met_with_a_failed_case(self):
+        """Whether another allocator completed the case, or umalloc failed a later round only."""
+        for failures, keep, count in ((["a under umalloc: why"], lambda row: row.case != "a", "1 case"),
+                                      (["a under umalloc: why"], lambda row: True, "1 case"),
+                                      (["a under umalloc: x", "b: c under umalloc: y"], lambda row: row.round == 1, "2 cases")):
+            run = run_of(rows("a", [10, 5, 40, 20, 40]), rows("b", [10, 5, 40, 20, 40]), failures=failures)
+            run.rows = [row for row in run.rows if keep(row)]
+            verdicts = Summary(run).verdicts()
+            self.assertEqual({verdict.holds for verdict in verdicts}, {False})
+            self.assertTrue(all(verdict.figure.endswith(f"; umalloc failed {count}") for verdict in verdicts), verdicts)
+        others = run_of(rows("a", [10, 5, 40, 20, 40]), failures=["a under jemalloc: ended under umalloc: why"])
+        self.assertIs(by_bar(others, "time: geometric mean of heavy").holds, True)
+
     def test_lost_case_beyond_the_spread(self):
         clear = by_bar(run_of(rows("a", [10, [10.8, 11, 11.2], 20, 20, 20])), "time: no case")
         self.assertEqual((clear.holds, clear.cases), (False, ("a 1.10 (glibc)",)))
@@ -122,11 +135,51 @@ class Files(unittest.TestCase):
                           series={"rss_mib": [[(0, 1.5), (0.25, 7)]] * 5}), failures=["x under y: ended with: z, \"q\""])
         run.rows[0].figures |= {"ops": 123456789, "tries": 0}
         with tempfile.TemporaryDirectory() as folder:
-            self.assertIsNone(results.newest(folder))
+            self.assertEqual(results.kept(folder), [])
             path = results.write(folder, run)
             self.assertEqual(path, os.path.join(folder, "suite-20260102T030405.csv"))
-            self.assertEqual(results.newest(folder), path)
+            self.assertEqual(results.kept(folder), [path])
+            self.assertEqual(sorted(os.listdir(folder)), ["suite-20260102T030405.csv", "suite-20260102T030405.series.csv"])
             self.assertEqual(results.read(path), run)
+
+    def test_a_file_that_is_not_whole_has_another_name(self):
+        with tempfile.TemporaryDirectory() as folder:
+            with self.assertRaises(ZeroDivisionError), results.whole_file(os.path.join(folder, "suite-1.csv")) as out:
+                out.write("case\n")
+                raise ZeroDivisionError
+            self.assertEqual(results.kept(folder), [])
+
+    def test_pages_pass_over_what_is_no_full_run(self):
+        """Quick runs, a few allocators, a few cases, files that are cut or lack the other."""
+        def full(date, **about):
+            made = run_of(*(rows(f"case of {group}", [1] * 5, group=group) for group in pages.GROUPS))
+            made.versions = {name: "1.0" for name in allocators.DEFAULT}
+            made.about |= {"date": date, "kind": "full"} | about
+            return made
+
+        def cut(path, size):
+            os.truncate(path, os.path.getsize(path) - size)
+        with tempfile.TemporaryDirectory() as root:
+            folder = os.path.join(root, pages.RESULTS)
+            wanted, fewer, part = full("2026-01-01"), full("2026-01-03"), full("2026-01-04")
+            del fewer.versions["tbbmalloc"]
+            part.rows = [row for row in part.rows if row.group != "real"]
+            for run in (wanted, fewer, part, full("2026-01-02", kind="quick"), full("2026-01-02T1", kind="part")):
+                results.write(folder, run)
+            cut(results.write(folder, full("2026-01-05")), 1)
+            cut(results.write(folder, full("2026-01-06")), 20)
+            os.remove(results.write(folder, full("2026-01-07")).replace(".csv", results.SERIES_SUFFIX))
+            said = io.StringIO()
+            with contextlib.redirect_stderr(said):
+                self.assertEqual(pages.newest_run(root), wanted)
+            whys = [line.partition(".csv: ")[2] for line in said.getvalue().splitlines()]
+            for why, start in zip(whys, ("it is not whole: [Errno 2]", "it is not whole: ", "it is not whole: its last line is cut",
+                                         "it lacks cases of real", "it lacks tbbmalloc", "its kind is part", "its kind is quick"),
+                                  strict=True):
+                self.assertTrue(why.startswith(start), whys)
+            os.remove(os.path.join(folder, "suite-20260101.csv"))
+            with contextlib.redirect_stderr(said):
+                self.assertIsNone(pages.newest_run(root))
 
     def test_pages(self):
         run = run_of(rows("a", [2, 1, 3, 4, 5]), rows("t, 2 threads", [1] * 5, group="threads"),
@@ -226,7 +279,8 @@ class Preloads(unittest.TestCase):
                 os.mkdir(os.path.dirname(path))
                 shutil.copy(self.library, path)
                 found, = allocators.chosen([f"x={path}"])
-                self.assertEqual((os.path.realpath(found.path), allocators.served_by(found.path)[0]), (os.path.realpath(path), {found.path}))
+                self.assertEqual(os.path.realpath(found.path), os.path.realpath(path))
+                self.assertEqual(allocators.served_by(found.path)[0], {found.path})
 
     def test_names(self):
         for text, why in ((f"={self.library}", "no name"), (f"a|b={self.library}", "no name"), (f"a b={self.library}", "no name"),

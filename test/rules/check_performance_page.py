@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The generated parts of docs/performance.md and README.md are what the newest rows in bench/results give, and the plots
+"""The generated parts of docs/performance.md and README.md are what the newest full run in bench/results gives, and the plots
 that they show are there. Plots are not compared: another version of matplotlib draws them otherwise.
 """
 
@@ -17,7 +17,7 @@ IMAGE = re.compile(r"!\[[^]]*\]\(([^)]+)\)")
 
 
 def main():
-    wanted = pages.render(tree.ROOT)
+    wanted = pages.render(tree.ROOT, pages.newest_run(tree.ROOT))
     if not wanted:
         print(f"skipped: no rows of the suite in {pages.RESULTS} yet")
         sys.exit(77)
