@@ -9,8 +9,8 @@
  * each place in the code (its return address): accesses, atomic read-modify-writes, failed compare-and-swaps,
  * transfers; for each line: transfers; for each lock: takes, contended ones, and the time held.
  *
- * A lock is a 32-bit word that a compare-and-swap takes from 0 to 1, or an exchange with 2 finds 0, and an
- * exchange with 0 leaves: um_lock is the only one like it (scaling.py checks that the places are um_lock's).
+ * A lock is a 32-bit word that a compare-and-swap takes from 0 to 1, or an exchange with 2 finds 0, and a
+ * subtraction of 1 leaves: um_lock is the only one like it (scaling.py checks that the places are um_lock's).
  *
  * Not seen: what libc does (memcpy, memset, thread start), the kernel, the size and sharing of real caches,
  * and stores that a store buffer hides. */
@@ -230,10 +230,11 @@ static bool is_lock_order(size_t bytes, int order) {
     return sim_self && bytes == sizeof(uint32_t) && (order == __ATOMIC_ACQUIRE || order == __ATOMIC_RELEASE);
 }
 
-#define FETCH(bits, type, op)                                                                                \
+#define FETCH(bits, type, op, may_leave)                                                                     \
     type __tsan_atomic##bits##_fetch_##op(volatile type *p, type value, int order) {                         \
-        (void)order;                                                                                         \
         atomic_turn();                                                                                       \
+        if ((may_leave) && value == 1 && order == __ATOMIC_RELEASE && is_lock_order(sizeof *p, order))       \
+            lock_left(p);                                                                                    \
         type was = __atomic_fetch_##op(p, value, __ATOMIC_SEQ_CST);                                          \
         changed(p, sizeof *p, false, CALLER);                                                                \
         return was;                                                                                          \
@@ -267,18 +268,16 @@ static bool is_lock_order(size_t bytes, int order) {
     type __tsan_atomic##bits##_exchange(volatile type *p, type value, int order) {                           \
         atomic_turn();                                                                                       \
         type was = __atomic_exchange_n(p, value, __ATOMIC_SEQ_CST);                                          \
-        if (value == 0 && order == __ATOMIC_RELEASE && is_lock_order(sizeof *p, order))                      \
-            lock_left(p);                                                                                    \
         changed(p, sizeof *p, false, CALLER);                                                                \
         if (value == 2 && was == 0 && is_lock_order(sizeof *p, order))                                       \
             lock_tried(p, true);                                                                             \
         return was;                                                                                          \
     }                                                                                                        \
-    FETCH(bits, type, add)                                                                                   \
-    FETCH(bits, type, sub)                                                                                   \
-    FETCH(bits, type, and)                                                                                   \
-    FETCH(bits, type, or)                                                                                    \
-    FETCH(bits, type, xor) SWAP(bits, type, strong) SWAP(bits, type, weak)
+    FETCH(bits, type, add, false)                                                                            \
+    FETCH(bits, type, sub, true)                                                                             \
+    FETCH(bits, type, and, false)                                                                            \
+    FETCH(bits, type, or, false)                                                                             \
+    FETCH(bits, type, xor, false) SWAP(bits, type, strong) SWAP(bits, type, weak)
 ATOMICS(8, uint8_t)
 ATOMICS(16, uint16_t)
 ATOMICS(32, uint32_t)

@@ -3,6 +3,7 @@
 
 - pairs with two threads: the program alone must move a line for each block that it hands over, or nothing is seen;
 - the same run twice: the same figures;
+- churn with two threads: a lock that is taken is held for a while, or its end is not seen;
 - local with four threads: no lock, next to no transfer and atomic instruction an operation; ordinary bounds that
   any sharing between threads on the local paths would break by far.
 """
@@ -31,6 +32,12 @@ class Scaling(unittest.TestCase):
         self.assertGreater(first["program transfers"], 1)
         self.assertGreater(first["transfers"], first["program transfers"])
         self.assertGreater(first["simulated ns"], first["transfers of the busiest line"] * scaling.counted.SIMULATED_NS)
+
+    def test_held_locks_are_seen(self):
+        found = scaling.count(self.program, "churn", 2, 256)
+        for name in ("registry", "um_spaces[0]"):
+            self.assertGreater(found[f"takes of {name}"], 0)
+            self.assertGreater(found[f"ns held of {name}"], found[f"takes of {name}"])  # a nanosecond each at least
 
     def test_local_moves_nothing(self):
         found = scaling.count(self.program, "local", 4, 2048)
