@@ -48,6 +48,8 @@ def means(summary):
         cells = [ratio(summary.mean_ratio(name, BASE, figure, kind)) for figure, kind in columns]
         lines.append([f"**{name}**" if name == SUBJECT else name, *cells])
     counts = ", ".join(f"{len(summary.cases(kind))} {KINDS[kind]}" for kind in kinds)
+    if both := set(summary.cases("heavy")) & set(summary.cases("real")):
+        counts += f" ({len(both)} of them allocation-heavy, and counted among those too)"
     return f"Geometric means of ratios to {BASE}, less is better; {counts}.\n\n" + table(header, lines)
 
 

@@ -69,6 +69,7 @@ class Means(unittest.TestCase):
                      rows("d", [1] * 5, group="latency", heavy=False))
         summary = Summary(run)
         self.assertEqual([summary.cases(kind) for kind in ("heavy", "real", "all")], [["a", "c"], ["c"], ["a", "b", "c"]])
+        self.assertIn("2 allocation-heavy cases, 1 real programs (1 of them allocation-heavy", tables.means(summary))
 
 
 class Verdicts(unittest.TestCase):
