@@ -15,11 +15,20 @@
 
 static _Atomic(bool) unknown; /* to the kernel (before 5.14). Relaxed: a hint */
 
+/* In place since it was opened (pin.c). */
+static bool is_pinned_locked(const um_space *sp, const um_span *s) {
+    const um_huge_run *r;
+    if (um_likely(!um_space_setting.rigid))
+        return false;
+    r = um_huge_run_of(&sp->huge, um_span_index(s));
+    return r && r->pinned;
+}
+
 bool um_fresh_wanted_locked(const um_space *sp, const um_span *s) {
     size_t full = atomic_load_explicit(&sp->full_slots, memory_order_relaxed); /* hint */
     return s->slots == 1 && s->state != UM_DIRTY && full >= FULL_MIN &&
            full >= sp->active_slots - sp->active_slots / FULL_PART &&
-           !atomic_load_explicit(&unknown, memory_order_relaxed); /* hint */
+           !atomic_load_explicit(&unknown, memory_order_relaxed) /* hint */ && !is_pinned_locked(sp, s);
 }
 
 uint64_t um_fresh_fill(const um_span *s) {

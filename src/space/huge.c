@@ -193,8 +193,8 @@ void um_huge_opened_locked(um_space *sp, size_t first, size_t slots, bool pool) 
         advise(first, slots, huge);
 }
 
-um_huge_run *um_huge_run_of(um_huge *h, size_t slot) {
-    for (um_huge_run *r = h->run; r < h->run + h->runs; r++)
+const um_huge_run *um_huge_run_of(const um_huge *h, size_t slot) {
+    for (const um_huge_run *r = h->run; r < h->run + h->runs; r++)
         if (slot >= r->first && slot < r->end)
             return r;
     return NULL;

@@ -40,7 +40,7 @@ UM_INLINE bool um_huge_any(const um_huge *h) {
 /* Notes fresh memory, and advises it unless it is from a pool. */
 UM_HIDDEN void um_huge_opened_locked(struct um_space *sp, size_t first, size_t slots, bool pool);
 /* The run of a slot; NULL: it is not known. */
-UM_HIDDEN um_huge_run *um_huge_run_of(um_huge *h, size_t slot);
+UM_HIDDEN const um_huge_run *um_huge_run_of(const um_huge *h, size_t slot);
 /* Advises memory that was mapped anew among what was opened. */
 UM_HIDDEN void um_huge_renewed(struct um_space *sp, const um_span *s);
 /* The alignment worth having for a span of `slots`, at least align. */

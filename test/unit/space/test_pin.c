@@ -1,4 +1,5 @@
 /* Pinned memory: it is in memory from the start, with its records, and nothing gives it back. */
+#include "space/fresh.h"
 #include "space/internal.h"
 #include "space/pin.h"
 #include "conf/counters.h"
@@ -98,6 +99,22 @@ Test(pin, ageing_ends_at_it) {
     cr_expect_eq(um_space_window.table[128].state, UM_CLEAN);
     cr_expect_eq(resident((const char *)um_space_window.base, 8 * UM_MIB), 8 * UM_MIB);
     cr_expect_eq(resident((const char *)um_space_window.base + 8 * UM_MIB, 8 * UM_MIB), 0);
+}
+
+Test(pin, what_is_in_place_is_not_put_there_again) {
+    um_space *sp = &um_spaces[0];
+    um_span *s;
+    cr_assert_eq(um_pin(0, 64 * UM_MIB, 0), 0);
+    for (int i = 0; i < 200; i++) {
+        s = um_space_alloc(0, 1, 1, NULL);
+        cr_assert_not_null(s);
+        cr_assert_not(um_fresh_wanted_locked(sp, s), "%d", i);
+        um_span_set_kind(s, UM_SPAN_LARGE);
+        um_space_note_full(s);
+    }
+    s = um_space_alloc(0, 1, 1, NULL);
+    um_space_setting.rigid = false;
+    cr_expect(um_fresh_wanted_locked(sp, s), "of ordinary memory it would be");
 }
 
 Test(pin, a_span_in_use_is_not_touched_by_other_ways) {
