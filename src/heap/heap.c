@@ -183,9 +183,11 @@ static UM_COLD void relieve(um_theap *h) {
     um_space_relieve();
 }
 
+/* Not while the heap is being handed over: its stack is closed, and stays so. Only its owner closes it. */
 static void take_pending(um_theap *h) {
+    const um_span *top = atomic_load_explicit(&h->pending, memory_order_relaxed); /* a peek */
     /* A2: acquire pairs with R2 in remote.c: the links of the stack are ours to read. */
-    if (atomic_load_explicit(&h->pending, memory_order_relaxed)) /* a peek */
+    if (top && top != UM_PENDING_CLOSED)
         um_theap_drain(h, atomic_exchange_explicit(&h->pending, NULL, memory_order_acquire));
 }
 

@@ -132,6 +132,15 @@ Test(remote, what_others_emptied_goes_though_no_slab_is_wanted) {
     cr_expect_leq(count_slabs().slabs, 1 + um_theap_cache_most() / UM_SLOT_BYTES);
 }
 
+/* A heap that is handed over ticks on the way. */
+Test(remote, a_closed_stack_stays_closed) {
+    atomic_store(&heap()->pending, UM_PENDING_CLOSED);
+    for (int i = 0; i < 1024; i++)
+        um_theap_tick(heap());
+    cr_expect_eq(heap()->pending, UM_PENDING_CLOSED);
+    atomic_store(&heap()->pending, NULL);
+}
+
 /* A slab that its owner has in a queue, not in use: the last block to come back frees it. */
 Test(remote, available_slab_is_given_back_when_the_last_block_comes) {
     um_span *s;
